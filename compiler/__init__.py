@@ -1,0 +1,1 @@
+"""Checked graph to torch.fx, passes, plan and emitted Python."""

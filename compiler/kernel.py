@@ -1,0 +1,104 @@
+"""What the compiler and the backends say to each other about one attention node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, Union
+
+from attnc.dsl.attention import Attention
+from attnc.dsl.graph import TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a module shall run: `cpu`, `cuda:90` or `hip:gfx942`.
+
+    Attributes:
+        kind: `cpu`, `cuda` or `hip`.
+        arch: `90`, `gfx942`; empty for the CPU.
+    """
+
+    kind: str = "cpu"
+    arch: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.arch}" if self.arch else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An attention node as a backend sees it. Sizes may be symbolic.
+
+    Attributes:
+        name: a Python identifier for the kernel's entry function.
+        attention: what to compute.
+        q: [b, h, n, d].
+        sources: (k [b, hk, m, d], v [b, hk, m, e]) for each source.
+        tensors: captured tensors, in the order of `attention.tensors`.
+    """
+
+    name: str
+    attention: Attention
+    q: TensorType
+    sources: tuple[tuple[TensorType, TensorType], ...]
+    tensors: tuple[TensorType, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Yes:
+    """The backend can, exactly. `reasons` speak for it."""
+
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class No:
+    """The backend cannot, and why: each reason says what it would take."""
+
+    reasons: tuple[str, ...]
+
+
+Answer = Union[Yes, No]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Python text that computes one site.
+
+    The entry is called as `name(q, k0, v0, k1, v1, ..., *tensors)` and returns `out`, or a tuple
+    in the order of `attention.outputs` where there are several.
+
+    Attributes:
+        backend: who made it.
+        name: the entry function.
+        source: text for kernels.py, formatted; empty where `call` says it all.
+        imports: import lines that the source needs, besides `import torch`.
+        call: an inline expression with holes `{q} {k0} {v0} {t0}`; none to call the entry.
+        resources: figures of the machine code where known (registers, spills, shared memory in
+            bytes), per target.
+    """
+
+    backend: str
+    name: str
+    source: str = ""
+    imports: tuple[str, ...] = ()
+    call: str | None = None
+    resources: Mapping[str, object] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """A way to compute attention nodes. One folder under backends/."""
+
+    @property
+    def name(self) -> str:
+        """`reference`, `sdpa`, `triton` ..."""
+        ...
+
+    def can(self, site: Site, target: Target) -> Answer:
+        """Say whether this backend computes the site exactly on the target, and why (not)."""
+        ...
+
+    def build(self, site: Site, target: Target) -> Kernel:
+        """Generate the kernel; `can` must have said yes."""
+        ...

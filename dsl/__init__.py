@@ -1,0 +1,1 @@
+"""Text or YAML to a checked graph, without torch."""
