@@ -142,3 +142,82 @@ TRAIN_ONLY = _problem(
     "E224", "value of training mode only", "{name!r} exists in training mode only",
     "use it inside `when train`, or make it an output there",
 )  # fmt: skip
+
+UNSOLVED_SIZE = _problem(
+    "E301", "size not computable", "size {size} cannot be computed from the inputs of {name!r}",
+    "give it an input with an axis of that size",
+    meaning="Generated code computes symbolic sizes from the shapes of the tensors it is given. "
+    "Of the model's inputs no axis, and no combination of axes, determines this size.",
+)  # fmt: skip
+INSTANCE = _problem(
+    "E302", "one instance, two sets of weights",
+    "{path} has shape {first} in one call and {second} in another",
+    "make two instances with `use`, or call the instance with equal widths",
+    meaning="Calls of one instance share its weights, so each weight has one shape.",
+)  # fmt: skip
+RESERVED_LABEL = _problem(
+    "E303", "reserved label", "a module cannot be called {label!r}: torch modules use that name",
+    "choose another @label",
+    meaning="The names of sub-modules and weights become attributes of torch.nn.Module, which has "
+    "attributes of its own such as `train`, `type` and `half`.",
+)  # fmt: skip
+
+UNKNOWN_TARGET = _problem(
+    "E401", "unknown target", "there is no target {text!r}; there are {known}",
+    meaning="Kernels are generated and checked for these devices only.",
+)  # fmt: skip
+NO_BACKEND = _problem(
+    "E402", "no backend", "no backend computes {site} on {target}",
+    meaning="Every backend was asked and each gave its reason.",
+)  # fmt: skip
+SIZE_VALUE = _problem(
+    "E403", "size without a value", "{names} have no value here",
+    "give each a number: {example}",
+    meaning="FLOPs and bytes are counted for concrete sizes of the inputs.",
+)  # fmt: skip
+
+NOT_SAFETENSORS = _problem(
+    "E500", "not a safetensors file", "{name} is not a safetensors file: {detail}",
+    "convert pickled checkpoints with `safetensors.torch.save_file` where you trust them",
+)  # fmt: skip
+TRUNCATED = _problem(
+    "E501", "truncated checkpoint", "{name} is cut short: {detail}", "fetch the file again",
+)  # fmt: skip
+TENSOR_RECORD = _problem("E502", "bad tensor record", "{name}: tensor {tensor!r} {detail}")
+WEIGHT_RULE = _problem("E503", "bad weight rule", "{detail}")
+UNKNOWN_SOURCE = _problem("E504", "unknown weight source", "there is no weight source {name!r}")
+WEIGHTS_MISFIT = _problem(
+    "E505", "weights do not fit", "{count} of the weights in {name} do not fit this model",
+    "see them all with `attnc weights check`",
+)  # fmt: skip
+NOT_EQUAL = _problem(
+    "E506", "tied weights differ", "{names} of {name} are one weight here, but are not equal",
+    "map them to weights of their own, or mend the checkpoint",
+)  # fmt: skip
+UNWRITABLE = _problem(
+    "E507", "cannot write", "cannot write {name}: {reason}", "check the path and its permissions",
+)  # fmt: skip
+GOLDEN = _problem("E508", "bad golden file", "{name}: {detail}")
+PARITY = _problem("E509", "bad parity data", "{detail}")
+
+MISSING_PACKAGE = _problem(
+    "E610", "package not installed", "the package {package!r} is not installed",
+    "install it into this environment: `pip install {package}`",
+)  # fmt: skip
+OPTION = _problem("E611", "bad option", "{option}: {detail}")
+EXISTS = _problem(
+    "E612", "file exists", "{name} exists already", "choose another path, or pass `--force`",
+)  # fmt: skip
+UNKNOWN_TOPIC = _problem(
+    "E613", "nothing to explain", "there is no error code, block or operator {name!r}",
+    "`attnc explain` without a name lists all of them",
+)  # fmt: skip
+INTERNAL = _problem(
+    "E690", "bug in attnc", "internal error: {error}",
+    "this is a bug in attnc; please send the report {report}\n"
+    "ATTNC_TRACEBACK=1 shows the traceback here",
+)  # fmt: skip
+
+UNKNOWN_ZOO = _problem(
+    "E600", "unknown zoo system", "there is no {name!r}", "`attnc zoo list` prints the names",
+)  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from attnc.dsl.spans import Span, SpanChain
 
@@ -80,7 +80,7 @@ class AttncError(Exception):
     exit_code = 1
 
     def __init__(self, diagnostics: Iterable[Diagnostic], dropped: int = 0) -> None:
-        self.diagnostics = tuple(sorted(diagnostics, key=_place))
+        self.diagnostics = tuple(sorted(diagnostics, key=place))
         self.dropped = dropped
         super().__init__("; ".join(f"{d.code}: {d.message}" for d in self.diagnostics))
 
@@ -101,18 +101,30 @@ class EnvironmentLacks(AttncError):
     exit_code = 3
 
 
-def _place(diagnostic: Diagnostic) -> tuple[str, int, str]:
+def place(diagnostic: Diagnostic) -> tuple[str, int, str]:
+    """Return what diagnostics are sorted by: file, offset, code; those without a place first."""
     span = diagnostic.span
     return (span.source.name, span.start, diagnostic.code) if span else ("", -1, diagnostic.code)
 
 
 def with_use_sites(diagnostic: Diagnostic, chain: SpanChain) -> Diagnostic:
-    """Return the diagnostic with one note for each use site, innermost first."""
-    notes = tuple(Note("used here", span) for span in reversed(chain))
-    return Diagnostic(
-        diagnostic.code, diagnostic.message, diagnostic.span, diagnostic.label,
-        diagnostic.notes + notes, diagnostic.help,
-    )  # fmt: skip
+    """Return the diagnostic with one note for each use site, innermost first.
+
+    What goes wrong inside the standard library is shown at the place that used it, which is where
+    the remedy lies; the place inside becomes the first note.
+    """
+    sites = list(reversed(chain))
+    notes = list(diagnostic.notes)
+    span = diagnostic.span
+    inner = [] if span is None else [span, *sites]
+    outside = next((at for at, each in enumerate(inner) if not _is_library(each)), 0)
+    if outside:
+        span, notes = inner[outside], [Note("inside the standard library", inner[0]), *notes]
+        sites = inner[1:outside] + inner[outside + 1 :]
+    return replace(
+        diagnostic, span=span, notes=(*notes, *(Note("used here", site) for site in sites))
+    )
 
 
-Values = Mapping[str, object]
+def _is_library(span: Span) -> bool:
+    return span.source.name.startswith("std:")

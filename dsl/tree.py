@@ -74,11 +74,12 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """`{key: value}`: keys are plain strings, in order."""
+    """`{key: value}`: keys are plain strings, in order. `comments` stand above the entries."""
 
     items: tuple[tuple[str, Expr], ...]
     span: Span = field(compare=False, repr=False)
     key_spans: tuple[Span, ...] = field(compare=False, repr=False, default=())
+    comments: tuple[Comments, ...] = field(compare=False, repr=False, default=())
 
 
 @dataclass(frozen=True, slots=True)

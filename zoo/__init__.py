@@ -1,1 +1,29 @@
-"""Published systems as specs."""
+"""Published systems as specs: data, not code."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+
+
+@cache
+def _entries() -> dict[str, Path]:
+    with as_file(files("attnc.zoo")) as root:
+        found = [*root.glob("*/*.yaml"), *root.glob("*/*.attn")]
+    return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
+
+
+def names() -> list[str]:
+    """Return the names of all systems, in order."""
+    return [*_entries()]
+
+
+def find(name: str) -> Path | None:
+    """Return the spec file of a system, or none."""
+    return _entries().get(name)
+
+
+def family(name: str) -> str:
+    """Return the family that a system stands in: `vision`, `language` ..."""
+    return _entries()[name].parent.name

@@ -1,0 +1,59 @@
+# Two commands do all the set-up: `make demo` is the main job, `make test` the proof.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types layers unit docs wheel kernels gpu bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python docs/examples/sentence_similarity.py
+
+test: lint types layers unit docs wheel
+	@echo "all checks passed"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev
+	$(BIN)/pytest -n 2 --dist worksteal
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+wheel: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build --quiet --wheel
+	$(BIN)/python tests/wheel_smoke.py dist/*.whl
+
+kernels: $(VENV)/.dev
+	$(BIN)/python -m attnc.backends.triton.crosscompile
+
+gpu: $(VENV)/.dev
+	$(BIN)/pytest -m gpu
+	$(BIN)/python benchmarks/kernels_gpu.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/checking.py
+	$(BIN)/python benchmarks/cpu_models.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,52 @@
+"""The reference backend: it defines what every attention means, and runs anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Union
+
+import torch
+from torch import Tensor
+
+from attnc.backends.reference.generate import generate
+from attnc.backends.torch_function import unknown_sizes
+from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
+
+AttentionFunction = Callable[..., Union[Tensor, tuple[Tensor, ...]]]
+
+
+class ReferenceBackend:
+    """Plain torch that materialises all scores: exact in float64, twice differentiable."""
+
+    name = "reference"
+
+    def can(self, site: Site, target: Target) -> Answer:
+        """Say yes, on every target, unless an expression needs a size that no shape tells."""
+        unknown = unknown_sizes(site)
+        if unknown:
+            sizes = ", ".join(str(size) for size in unknown)
+            return No((f"no axis of q, k, v or a tensor tells the size {sizes}; make it a param",))
+        return Yes(("plain torch, materialises all scores", "any device, twice differentiable"))
+
+    def build(self, site: Site, target: Target) -> Kernel:
+        """Generate the function; it is the same for all targets."""
+        return Kernel(self.name, site.name, generate(site), ("from torch import Tensor",))
+
+
+def function(site: Site) -> AttentionFunction:
+    """Return the site as a function of `(q, k0, v0, k1, v1, ..., *tensors)`, made in memory.
+
+    q: [b, h, n, d], k: [b, hk, m, d], v: [b, hk, m, e]; returns out: [b, h, n, e], or a tuple in
+    the order of `site.attention.outputs`.
+    """
+    return _compiled(site.name, generate(site))
+
+
+@cache
+def _compiled(name: str, source: str) -> AttentionFunction:
+    namespace: dict[str, object] = {"torch": torch, "Tensor": Tensor}
+    exec(compile(source, f"<reference {name}>", "exec"), namespace)
+    made = namespace[name]
+    assert callable(made)
+    return made

@@ -1,0 +1,208 @@
+"""Score trees as torch expressions that broadcast over [b, h, n, m]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from attnc.backends.torch_function import TorchFunction
+from attnc.dsl.attention import Apply, Constant, Coordinate, Dot, Extent, Load, ScoreTree
+from attnc.dsl.dims import Size
+from attnc.dsl.scorelang import (
+    COORDINATES,
+    FUNCTIONS,
+    allowed,
+    at_least,
+    fill,
+    interval,
+    is_scalar,
+    simplify,
+    whole_range,
+)
+
+LONGEST = 72
+"""An expression with more characters has parts of it named first."""
+
+
+class Kind(Enum):
+    """What a torch expression is when it runs."""
+
+    NUMBER = auto()
+    """A Python number or truth value."""
+    INDEX = auto()
+    """An int64 or bool tensor."""
+    FLOAT = auto()
+    """A tensor of the working dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An expression and its kind."""
+
+    text: str
+    kind: Kind
+
+
+class ScoreWriter:
+    """Writes the trees of one source. Ints meet floats in the working dtype, as in the spec."""
+
+    def __init__(self, function: TorchFunction, source: int, dot: str = "") -> None:
+        """Write into `function` for source number `source`; `dot` is the expression of `qk`."""
+        self._function = function
+        self._source = source
+        self._dot = dot
+        self._restricted = allowed(function.site.attention.sources[source]) is not None
+
+    def floating(self, tree: ScoreTree) -> str:
+        """Return a float tree as a tensor expression."""
+        return self._widened(self._piece(simplify(tree)))
+
+    def factor(self, tree: ScoreTree) -> Piece:
+        """Return a float tree as a number or a tensor."""
+        return self._piece(simplify(tree))
+
+    def condition(self, tree: ScoreTree) -> str:
+        """Return a bool tree as a tensor expression."""
+        piece = self._piece(simplify(tree))
+        return self._tensor(piece, "bool").text
+
+    def _piece(self, tree: ScoreTree) -> Piece:
+        match tree:
+            case Constant(value):
+                return Piece(repr(value), Kind.NUMBER)
+            case Extent(size):
+                return Piece(self._function.size(size), Kind.NUMBER)
+            case Coordinate(name):
+                return Piece(self._function.coordinate(name, self._source), Kind.INDEX)
+            case Dot():
+                return Piece(self._dot, Kind.FLOAT)
+            case Load():
+                return self._load(tree)
+            case Apply("float", (inner,)):
+                return Piece(self._widened(self._piece(inner)), Kind.FLOAT)
+            case Apply():
+                return self._apply(tree)
+
+    # Functions -----------------------------------------------------------------------------
+
+    def _apply(self, tree: Apply) -> Piece:
+        row = FUNCTIONS[tree.function]
+        is_operator = row.torch.startswith("{a} ")
+        if is_operator:
+            pieces = [self._piece(_without_float(argument)) for argument in tree.arguments]
+        else:
+            pieces = [self._piece(argument) for argument in tree.arguments]
+            if pieces[0].kind is Kind.NUMBER:
+                pieces[0] = self._tensor(pieces[0], tree.arguments[0].type)
+        floats = [at for at, part in enumerate(tree.arguments) if part.type == "float"]
+        if floats and not any(pieces[at].kind is Kind.FLOAT for at in floats):
+            pieces[floats[0]] = Piece(self._widened(pieces[floats[0]]), Kind.FLOAT)
+        if all(piece.kind is Kind.NUMBER for piece in pieces):
+            kind = Kind.NUMBER
+        else:
+            kind = Kind.FLOAT if tree.type == "float" else Kind.INDEX
+        return Piece(self._filled(row.torch, [piece.text for piece in pieces]), kind)
+
+    def _filled(self, template: str, texts: list[str]) -> str:
+        """Fill a template; where that gets too long, name the longest parts first."""
+        filled = fill(template, *texts)
+        while len(filled) > LONGEST and not all(text.isidentifier() for text in texts):
+            longest = max(range(len(texts)), key=lambda at: len(texts[at]))
+            texts[longest] = self._function.bind("term", texts[longest])
+            filled = fill(template, *texts)
+        return filled
+
+    def _widened(self, piece: Piece) -> str:
+        """Return the piece in the working dtype, a number as a tensor without axes."""
+        if piece.kind is Kind.FLOAT:
+            return piece.text
+        wide = self._function.working_dtype()
+        if piece.kind is Kind.NUMBER:
+            return f"torch.full((), {piece.text}, dtype={wide}, device=q.device)"
+        return fill("{a}.to({b})", piece.text, wide)
+
+    def _tensor(self, piece: Piece, type_: str) -> Piece:
+        """Return a number as a tensor without axes; a tensor stays as it is."""
+        if piece.kind is not Kind.NUMBER:
+            return piece
+        if type_ == "float":
+            return Piece(self._widened(piece), Kind.FLOAT)
+        return Piece(f"torch.full((), {piece.text}, device=q.device)", Kind.INDEX)
+
+    # Tensors -------------------------------------------------------------------------------
+
+    def _load(self, tree: Load) -> Piece:
+        is_float = tree.dtype == "float"
+        name = (self._function.widened if is_float else self._function.tensor)(tree.tensor)
+        kind = Kind.FLOAT if is_float else Kind.INDEX
+        shape = self._function.tensor_type(tree.tensor).shape
+        view = self._view(name, tree.indices, shape)
+        return Piece(self._gathered(name, tree.indices, shape) if view is None else view, kind)
+
+    def _view(self, name: str, indices: Sequence[ScoreTree], shape: Sequence[Size]) -> str | None:
+        """Return `bias[:, None, :n]` where each index is a coordinate of its own or a scalar."""
+        slices: dict[str, str] = {}
+        picked: list[str] = []
+        for index, size in zip(indices, shape, strict=True):
+            if isinstance(index, Coordinate) and index.name not in slices:
+                part = self._slice(index.name, size)
+                if part is None:
+                    return None
+                slices[index.name] = part
+                picked.append(":")
+            elif is_scalar(index):
+                picked.append(self._piece(index).text)
+            else:
+                return None
+        name = _subscripted(name, picked)
+        order = sorted(slices, key=COORDINATES.index)
+        if list(slices) != order:
+            axes = ", ".join(str(list(slices).index(coordinate)) for coordinate in order)
+            name = f"{name}.permute({axes})"
+        first = COORDINATES.index(order[0]) if order else len(COORDINATES)
+        return _subscripted(name, [slices.get(axis, "None") for axis in COORDINATES[first:]])
+
+    def _slice(self, coordinate: str, size: Size) -> str | None:
+        """Return the slice of an axis that a coordinate runs over; none where it may leave it."""
+        extent = self._function.coordinate_size(coordinate, self._source)
+        if extent == size:
+            return ":"
+        if self._restricted and not at_least(size, extent):
+            return None
+        return f":{self._function.size(extent)}"
+
+    def _gathered(self, name: str, indices: Sequence[ScoreTree], shape: Sequence[Size]) -> str:
+        """Return `bias[h, i - j + 7]`."""
+        texts = [self._inside(index, size) for index, size in zip(indices, shape, strict=True)]
+        return f"{name}[{', '.join(texts)}]"
+
+    def _inside(self, index: ScoreTree, size: Size) -> str:
+        """Clamp an index that leaves the tensor at pairs which the domain or mask forbids."""
+        written = self._piece(index).text
+        if self._restricted:
+            ranges = {
+                name: whole_range(self._function.coordinate_size(name, self._source))
+                for name in COORDINATES
+            }
+            low, high = interval(index, ranges)
+            least = "" if low is not None and at_least(low, 0) else "min=0"
+            fits = high is not None and at_least(size - 1, high)
+            most = "" if fits else f"max={self._function.size(size - 1)}"
+            if least or most:
+                limits = ", ".join(limit for limit in (least, most) if limit)
+                written = f"{fill('{a}.clamp', written)}({limits})"
+        is_long = len(written) > LONGEST // 2
+        return self._function.bind("index", written) if is_long else written
+
+
+def _without_float(tree: ScoreTree) -> ScoreTree:
+    """Drop a conversion that torch's own promotion makes."""
+    match tree:
+        case Apply("float", (inner,)):
+            return inner
+    return tree
+
+
+def _subscripted(name: str, items: Sequence[str]) -> str:
+    return name if all(item == ":" for item in items) else f"{name}[{', '.join(items)}]"

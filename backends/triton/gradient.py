@@ -1,0 +1,102 @@
+"""d loss / d score of a tile of pairs, its weights recomputed from lse.
+
+With p = exp2(s - lse), dp = grad_out v' and delta = rowsum(grad_out * out) - grad_lse, it is
+ds = p * (dp - delta); gradients of q, k and captured tensors are sums of ds times slopes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from attnc.backends.triton.expressions import Formula
+from attnc.backends.triton.pieces import axes, kept, literal, needs_product, product, scores, times
+from attnc.backends.triton.problem import Stream
+
+Slopes = Mapping[str, Formula]
+"""Derivatives of the score that a tile multiplies `ds` by; names to hold them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How a kernel holds a tile of pairs.
+
+    Attributes:
+        product: qk; `grad_product` is dp.
+        per_query: index that stretches one value per query over the tile.
+        i, j: coordinates with two axes.
+    """
+
+    product: str
+    grad_product: str
+    per_query: str
+    i: str
+    j: str
+
+
+QUERIES_BY_KEYS = Orientation(
+    product("q_tile", "tl.trans(k_tile)"), product("grad_tile", "tl.trans(v_tile)"),
+    "[:, None]", "i[:, None]", "near[None, :]",
+)  # fmt: skip
+KEYS_BY_QUERIES = Orientation(
+    product("k_tile", "tl.trans(q_tile)"), product("v_tile", "tl.trans(grad_tile)"),
+    "[None, :]", "near[None, :]", "j[:, None]",
+)  # fmt: skip
+
+
+PAIRS = replace(QUERIES_BY_KEYS, i="i", j="j")
+
+
+def formulas(stream: Stream, slopes: Slopes) -> tuple[Formula, ...]:
+    """Return all that a tile computes with."""
+    return (stream.score, *([stream.keep] if stream.keep else []), *slopes.values())
+
+
+def score_gradient(stream: Stream, slopes: Slopes, held: Orientation) -> list[str]:
+    """Return statements for `p`, `ds` and the slopes."""
+    computed = formulas(stream, slopes)
+    weighted = times("dp", literal(stream.weight, "weight"))
+    return [
+        *([f"qk = {held.product}"] if needs_product(computed) else []),
+        *axes(computed, held.i, held.j),
+        *scores(stream),
+        f"p = tl.exp2(s - lse_tile{held.per_query})",
+        f"dp = {held.grad_product}",
+        f"ds = p * ({weighted} - delta_tile{held.per_query})",
+        *(each.assigned(name) for name, each in slopes.items() if literal(each, name) == name),
+    ]
+
+
+def nothing_outside(stream: Stream, slopes: Slopes, inside: str = "", also: str = "") -> list[str]:
+    """Return statements that leave nothing of pairs outside, infinite slopes included."""
+    uneven = [
+        name for name, each in slopes.items() if {"qk", "i", "j"} & {*each.variables}
+    ]
+    names = [*([also] if also else []), "ds", *uneven]
+    return [*kept(stream, inside), *(f"{x} = tl.where(keep, {x}, 0.0)" for x in names)]
+
+
+def sums(slopes: Slopes, along: str = "tl.sum({}, 1)") -> list[str]:
+    """Return statements that add ds times the slope of each buffer, summed over a tile's rows."""
+    lines = []
+    for name, each in slopes.items():
+        if name != "slope":
+            product_ = times("ds", literal(each, name))
+            lines.append(f"{name.removesuffix('_slope')}_sum += {along.format(product_)}")
+    return lines
+
+
+def through(slopes: Slopes, other: str, into: str) -> str:
+    """Return `into` with ds, times d score / d qk where that is among the slopes, through `other`."""
+    ds = times("ds", literal(slopes.get("slope"), "slope"))
+    return product(cast(ds, other), other, into)
+
+
+def cast(value: str, like: str) -> str:
+    """Return a float32 tile in the type of another, as an operand of a product."""
+    return f"({value}).to({like}.dtype)" if " " in value else f"{value}.to({like}.dtype)"
+
+
+def weight_name(stream: Stream) -> tuple[str, ...]:
+    """Return the name that holds the weight of a source, if it is no number."""
+    return ("weight",) if literal(stream.weight, "weight") == "weight" else ()

@@ -1,0 +1,148 @@
+"""The kernel for the gradients of k and v: a tile of keys walks the queries that may see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import indent
+
+from attnc.backends.triton.expressions import Formula
+from attnc.backends.triton.gradient import (
+    KEYS_BY_QUERIES,
+    Slopes,
+    cast,
+    formulas,
+    nothing_outside,
+    score_gradient,
+    sums,
+    through,
+    weight_name,
+)
+from attnc.backends.triton.kernel import KernelText, kernel_text
+from attnc.backends.triton.pieces import (
+    at_edges,
+    captures,
+    key_sizes,
+    literal,
+    near,
+    padded,
+    product,
+    rows_of,
+    stored,
+    times,
+)
+from attnc.backends.triton.problem import Problem, Stream
+from attnc.backends.triton.step import Step
+from attnc.backends.triton.tiles import Walk, over_queries, walk
+from attnc.dsl.attention import Constant
+
+
+def keys(problem: Problem, stream: Stream) -> tuple[list[str], KernelText]:
+    """Return the device functions and the kernel."""
+    step = _step(problem, stream)
+    return [step.definition()], _kernel(problem, stream, step)
+
+
+def _step(problem: Problem, stream: Stream) -> Step:
+    slopes: Slopes = {f"{each.buffer}_slope": each.slope for each in stream.of_kind("col")}
+    if not _is_late(stream, stream.slope):
+        slopes = {**slopes, "slope": stream.slope}
+    lse, delta = (problem.statistic(stream, name) for name in ("lse", "delta"))
+    weight = "" if _is_late(stream, stream.weight) else "weight"
+    weights = cast(times("p", weight), "grad_tile")
+    body = [
+        "rows = first + tl.arange(0, BLOCK_I)",
+        near("rows", "n", stream.masked),
+        "at = (b * heads + h) * n + near",
+        f"q_tile = {rows_of('q', 'h', 'near', problem.dim)}",
+        f"grad_tile = {rows_of('grad_out', 'h', 'near', problem.width)}",
+        f"lse_tile = load_lse({lse}, at)",
+        f"delta_tile = tl.load({delta} + at)",
+        *score_gradient(stream, slopes, KEYS_BY_QUERIES),
+        at_edges(stream, nothing_outside(stream, slopes, "(rows < n)[None, :]", also="p")),
+        *sums(slopes),
+        f"grad_v_tile = {product(weights, 'grad_tile', 'grad_v_tile')}",
+        f"grad_k_tile = {through(slopes, 'q_tile', 'grad_k_tile')}",
+    ]
+    return Step(
+        name=problem.private(f"keys_step{stream.tag}"),
+        doc="Add what a tile of queries gives to the gradients of k and v.",
+        given=("k_tile", "v_tile", "q", "grad_out", lse, delta, *weight_name(stream)),
+        state=(
+            "grad_k_tile", "grad_v_tile", *(f"{each.buffer}_sum" for each in stream.of_kind("col"))
+        ),
+        coordinate="j",
+        strided=("q", "grad_out"),
+        sizes=("heads", "n"),
+        formulas=formulas(stream, slopes),
+        names=problem.names,
+        block="BLOCK_I",
+        masked=stream.masked,
+        body=tuple(body),
+    )  # fmt: skip
+
+
+def _is_late(stream: Stream, factor: Formula | None) -> bool:
+    """Say whether a factor may wait for the sums: it is the same for all their pairs."""
+    if factor is None or isinstance(factor.tree, Constant):
+        return True
+    return not stream.grouped and not {"qk", "i", "j"} & {*factor.variables}
+
+
+def _kernel(problem: Problem, stream: Stream, step: Step) -> KernelText:
+    k, v = stream.own("k"), stream.own("v")
+    each = walk(over_queries(stream), stream, problem.names)
+    statistics = [problem.statistic(stream, name) for name in ("lse", "delta")]
+    buffers = [term.buffer for term in stream.of_kind("col")]
+    used = step.used | each.used | {"heads", "n", *key_sizes(stream)}
+    if _is_late(stream, stream.slope):
+        used |= captures([stream.slope])
+    return kernel_text(
+        problem,
+        f"keys{stream.tag}",
+        "Gradients of k and v for one tile of keys.",
+        inputs=["q", k, v, *statistics, "grad_out"],
+        outputs=[f"grad_{k}", f"grad_{v}", *buffers],
+        contiguous=[*statistics, *buffers],
+        used=used | captures([stream.weight]),
+        body=_body(problem, stream, step, each),
+    )
+
+
+def _body(problem: Problem, stream: Stream, step: Step, each: Walk) -> Iterator[str]:
+    k, v, m, group = (stream.own(name) for name in ("k", "v", "m", "group"))
+    head, heads = ("shared", f"heads // {group}") if stream.grouped else ("h", "heads")
+    yield f"tile, b, {head} = place({m}, {heads}, BLOCK_J)"
+    yield "first_j = tile * BLOCK_J"
+    if "last_j" in " ".join(each.parts()):
+        yield f"last_j = tl.minimum(first_j + BLOCK_J, {m}) - 1"
+    yield "cols = first_j + tl.arange(0, BLOCK_J)"
+    yield f"j = tl.minimum(cols, {m} - 1)  # past the end the last row again, never stored"
+    yield f"k_tile = {rows_of(k, head, 'j', problem.dim)}"
+    yield f"v_tile = {rows_of(v, head, 'j', problem.width)}"
+    yield f"grad_k_tile = tl.zeros([BLOCK_J, {padded(problem.dim)}], tl.float32)"
+    yield f"grad_v_tile = tl.zeros([BLOCK_J, {padded(problem.width)}], tl.float32)"
+    if stream.grouped:
+        lines = [f"h = shared * {group} + member", *_one_head(stream, step, each, depth=2)]
+        yield f"for member in range({group}):\n" + indent("\n".join(lines), "    ")
+    else:
+        yield from _one_head(stream, step, each, depth=1)
+    late = _is_late(stream, stream.slope)
+    slope = literal(stream.slope, "slope") if late else ""
+    if slope == "slope":
+        yield stream.slope.assigned("slope")
+    weight = literal(stream.weight, "weight") if _is_late(stream, stream.weight) else ""
+    yield stored(times("grad_k_tile", slope), f"grad_{k}", head, "cols", m, problem.dim)
+    yield stored(times("grad_v_tile", weight), f"grad_{v}", head, "cols", m, problem.width)
+
+
+def _one_head(stream: Stream, step: Step, each: Walk, depth: int) -> Iterator[str]:
+    """Walk the queries of one head of q."""
+    if stream.weight is not None and weight_name(stream):
+        yield stream.weight.assigned("weight")
+    sums_kept = step.state[2:]
+    yield from (f"{name} = tl.zeros([BLOCK_J], tl.float32)" for name in sums_kept)
+    yield from each.lines
+    yield step.visits(each, depth)
+    for name in sums_kept:
+        at = f"{name.removesuffix('_sum')} + (b * heads + h) * {stream.own('m')} + cols"
+        yield f"tl.store({at}, {name}, mask=cols < {stream.own('m')})"

@@ -1,0 +1,148 @@
+"""The kernel for the gradient of q: a tile of queries walks its keys as in the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attnc.backends.triton.gradient import (
+    QUERIES_BY_KEYS,
+    Slopes,
+    formulas,
+    nothing_outside,
+    score_gradient,
+    sums,
+    through,
+    weight_name,
+)
+from attnc.backends.triton.kernel import KernelText, kernel_text
+from attnc.backends.triton.pieces import (
+    at_edges,
+    captures,
+    key_head,
+    key_sizes,
+    literal,
+    near,
+    padded,
+    query_tile,
+    rows_of,
+    stored,
+    times,
+)
+from attnc.backends.triton.problem import Problem, Stream
+from attnc.backends.triton.step import Step
+from attnc.backends.triton.tiles import Walk, over_keys, walk
+
+_ROWSUM = "tl.sum(grad_tile.to(tl.float32) * {}.to(tl.float32), 1)"
+
+
+def queries(problem: Problem) -> tuple[list[str], KernelText]:
+    """Return the device functions and the kernel.
+
+    It runs before the other backward kernels and leaves `delta` for them.
+    """
+    steps = [_step(problem, stream) for stream in problem.streams]
+    return [each.definition() for each in steps], _kernel(problem, steps)
+
+
+def _step(problem: Problem, stream: Stream) -> Step:
+    k, v, m = (stream.own(name) for name in ("k", "v", "m"))
+    slopes: Slopes = {f"{each.buffer}_slope": each.slope for each in stream.of_kind("row")}
+    if problem.late_slope is None:
+        slopes = {**slopes, "slope": stream.slope}
+    body = [
+        "cols = first + tl.arange(0, BLOCK_J)",
+        near("cols", m, stream.masked),
+        f"k_tile = {rows_of(k, key_head(stream), 'near', problem.dim)}",
+        f"v_tile = {rows_of(v, key_head(stream), 'near', problem.width)}",
+        *score_gradient(stream, slopes, QUERIES_BY_KEYS),
+        at_edges(stream, nothing_outside(stream, slopes, f"(cols < {m})[None, :]")),
+        *sums(slopes),
+        f"grad_q_tile = {through(slopes, 'k_tile', 'grad_q_tile')}",
+    ]
+    return Step(
+        name=problem.private(f"queries_step{stream.tag}"),
+        doc="Add what a tile of keys gives to the gradient of q.",
+        given=("q_tile", "grad_tile", "lse_tile", "delta_tile", *weight_name(stream), k, v),
+        state=("grad_q_tile", *(f"{each.buffer}_sum" for each in stream.of_kind("row"))),
+        coordinate="i",
+        strided=(k, v),
+        sizes=key_sizes(stream),
+        formulas=formulas(stream, slopes),
+        names=problem.names,
+        block="BLOCK_J",
+        masked=stream.masked,
+        body=tuple(body),
+    )
+
+
+def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
+    walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
+    terms = [each for each in problem.terms() if each.kind == "row"]
+    results = [f"part{tag}" for tag in problem.statistics] if problem.summed else ["out"]
+    lse = [f"lse{tag}" for tag in problem.statistics]
+    grads = ["grad_out", *(["grad_lse"] if problem.with_lse else [])]
+    sums_kept = [f"delta{tag}" for tag in problem.statistics] + [each.buffer for each in terms]
+    used = {"heads", "n"}.union(*(step.used for step in steps), *(each.used for each in walks))
+    used |= captures([problem.late_slope, *(each.weight for each in problem.streams)])
+    used |= captures(each.slope for each in terms if each.of_weight)
+    return kernel_text(
+        problem,
+        "queries",
+        "Gradient of q for one tile of queries; leaves delta as well.",
+        inputs=[*problem.inputs, *results, *lse, *grads],
+        outputs=["grad_q", *sums_kept],
+        contiguous=[*lse, "grad_lse", *sums_kept],
+        used=used,
+        body=_body(problem, steps, walks),
+    )
+
+
+def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[str]:
+    yield from query_tile(walks)
+    yield "at = (b * heads + h) * n"
+    yield f"q_tile = {rows_of('q', 'h', 'i', problem.dim)}"
+    yield f"grad_tile = {rows_of('grad_out', 'h', 'i', problem.width)}"
+    yield f"grad_q_tile = tl.zeros([BLOCK_I, {padded(problem.dim)}], tl.float32)"
+    if not problem.summed:
+        yield from _joined_delta(problem)
+    for stream, step, each in zip(problem.streams, steps, walks, strict=True):
+        if problem.summed:
+            yield from _summed_delta(problem, stream)
+        yield from (f"{name} = tl.zeros([BLOCK_I], tl.float32)" for name in step.state[1:])
+        yield from each.lines
+        yield step.visits(each)
+        yield from (_store(name.removesuffix("_sum"), name) for name in step.state[1:])
+    late = problem.late_slope
+    if late is not None and literal(late, "slope") == "slope":
+        yield late.assigned("slope")
+    grad = times("grad_q_tile", literal(late, "slope"))
+    yield stored(grad, "grad_q", "h", "rows", "n", problem.dim)
+
+
+def _joined_delta(problem: Problem) -> Iterator[str]:
+    yield f"out_tile = {rows_of('out', 'h', 'i', problem.width)}"
+    yield f"delta_tile = {_ROWSUM.format('out_tile')}"
+    if problem.with_lse:
+        yield "delta_tile -= tl.load(grad_lse + at + i)"
+    yield _store("delta", "delta_tile")
+    yield "lse_tile = load_lse(lse, at + i)"
+
+
+def _summed_delta(problem: Problem, stream: Stream) -> Iterator[str]:
+    """The same for a source with a softmax of its own; `gain` is d loss / d weight by query."""
+    yield f"part_tile = {rows_of(stream.own('part'), 'h', 'i', problem.width)}"
+    yield f"gain = {_ROWSUM.format('part_tile')}"
+    for term in (each for each in stream.terms if each.of_weight):
+        slope = literal(term.slope, "slope")
+        if slope == "slope":
+            yield term.slope.assigned("slope")
+        yield _store(term.buffer, times("gain", slope))
+    if stream.weight is not None and weight_name(stream):
+        yield stream.weight.assigned("weight")
+    yield f"delta_tile = {times('gain', literal(stream.weight, 'weight'))}"
+    yield _store(stream.own("delta"), "delta_tile")
+    yield f"lse_tile = load_lse({stream.own('lse')}, at + i)"
+
+
+def _store(buffer: str, value: str) -> str:
+    return f"tl.store({buffer} + at + rows, {value}, mask=rows < n)"

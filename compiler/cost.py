@@ -1,0 +1,164 @@
+"""What a model costs: FLOPs and bytes, symbolic in the sizes of its inputs; needs no torch.
+
+FLOPs are counted as torch.utils.flop_counter counts them: a multiply-add is two, and products of
+matrices, convolutions and attention count; biases, norms and activations do not. Attention is
+counted for the pairs that its domain allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from math import prod
+
+from attnc.compiler.kernel import Site
+from attnc.compiler.pairs import Pairs, number, pairs
+from attnc.compiler.sites import site_of
+from attnc.dsl import codes
+from attnc.dsl.diagnostics import UsageError
+from attnc.dsl.dims import Size, symbols
+from attnc.dsl.graph import Body, Graph, Node, TensorType
+from attnc.dsl.ops import TABLE
+from attnc.dsl.state import bottom_up
+
+BYTES: Mapping[str, int] = {"int": 8, "bool": 1}
+"""Bytes of an element of a dtype other than `float` and `complex`, which follow the model's."""
+
+VIEWS = frozenset({"layout", "slicing"})
+"""Families of operators whose results mostly share the memory of their inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flops:
+    """A number of floating-point operations.
+
+    Attributes:
+        plain: of all that is no attention.
+        attention: FLOPs for each pair of query and key, by the pairs.
+    """
+
+    plain: Size = 0
+    attention: Mapping[Pairs, Size] = field(default_factory=dict)
+
+    def __add__(self, other: Flops) -> Flops:
+        attention = dict(self.attention)
+        for pair, count in other.attention.items():
+            attention[pair] = attention.get(pair, 0) + count
+        return Flops(self.plain + other.plain, attention)
+
+    def at(self, sizes: Mapping[str, int]) -> int:
+        """Return the number; `sizes` has a value for every symbol."""
+        per_pair = self.attention.items()
+        attention = sum(number(each, sizes) * pair.count(sizes) for pair, each in per_pair)
+        return number(self.plain, sizes) + attention
+
+    def __str__(self) -> str:
+        terms = [f"({each})*{pair}" for pair, each in self.attention.items()]
+        return " + ".join([str(self.plain), *terms] if self.plain != 0 else terms) or "0"
+
+
+def flops(graph: Graph, sizes: Mapping[str, int], *, training: bool = False) -> int:
+    """Return the FLOPs of one forward pass.
+
+    Args:
+        sizes: the value of each symbolic size of the inputs: `{"b": 1}`.
+        training: count also what runs in training mode only.
+
+    Raises:
+        UsageError: a symbolic size has no value (E403).
+    """
+    return model_flops(graph, training=training).at(complete(graph, sizes))
+
+
+def macs(graph: Graph, sizes: Mapping[str, int], *, training: bool = False) -> int:
+    """Return the multiply-adds of one forward pass: half the FLOPs; see `flops`."""
+    return flops(graph, sizes, training=training) // 2
+
+
+def model_flops(graph: Graph, *, training: bool = False) -> Flops:
+    """Return the FLOPs of one forward pass as a formula of the sizes of the inputs."""
+    done: dict[Body, Flops] = {}
+    for body in bottom_up(graph.body):
+        counted = (node for node in body.nodes if training or not node.train)
+        parts = (node_flops(node, done) for node in counted)
+        done[body] = reduce(Flops.__add__, parts, Flops())
+    return done[graph.body]
+
+
+def node_flops(node: Node, bodies: Mapping[Body, Flops]) -> Flops:
+    """Return the FLOPs of one node. `bodies` has those of the bodies it calls."""
+    if node.body is not None:
+        return bodies[node.body]
+    if node.op == "attend":
+        return site_flops(site_of(node))
+    row = TABLE.get(node.op)
+    return Flops() if row is None else Flops(row.flops(node.args, node.results))
+
+
+def site_flops(site: Site) -> Flops:
+    """Return the FLOPs of an attention: 2 (d + e) for each allowed pair of each head."""
+    b, h, n, d = site.q.shape
+    total = Flops()
+    for source, (k, v) in zip(site.attention.sources, site.sources, strict=True):
+        per_pair = 2 * b * h * (d + v.shape[3])
+        total += Flops(0, {pairs(source, n, k.shape[2]): per_pair})
+    return total
+
+
+# Bytes ------------------------------------------------------------------------------------
+
+
+def type_bytes(type_: TensorType, float_bytes: int) -> Size:
+    """Return the bytes of a tensor; `float_bytes` are those of an element of the model's dtype."""
+    fractions = {"float": float_bytes, "complex": 2 * float_bytes}
+    return prod(type_.shape, start=1) * fractions.get(type_.dtype, BYTES.get(type_.dtype, 0))
+
+
+def activation_bytes(
+    graph: Graph, sizes: Mapping[str, int], *, float_bytes: int = 4, training: bool = False
+) -> int:
+    """Return the bytes of all tensors that one forward pass computes.
+
+    That is what eager training would keep, each result stored once; results of layout and
+    slicing operators are taken to be views.
+
+    Raises:
+        UsageError: a symbolic size has no value (E403).
+    """
+    done: dict[Body, Size] = {}
+    for body in bottom_up(graph.body):
+        counted = (node for node in body.nodes if training or not node.train)
+        done[body] = _total(_node_bytes(node, done, float_bytes) for node in counted)
+    return number(done[graph.body], complete(graph, sizes))
+
+
+def _node_bytes(node: Node, bodies: Mapping[Body, Size], float_bytes: int) -> Size:
+    if node.body is not None:
+        return bodies[node.body]
+    row = TABLE.get(node.op)
+    if node.op in ("param", "weight") or (row is not None and row.family in VIEWS):
+        return 0
+    return _total(type_bytes(result.type, float_bytes) for result in node.results)
+
+
+def _total(parts: Iterable[Size]) -> Size:
+    total: Size = 0
+    for part in parts:
+        total = total + part
+    return total
+
+
+def complete(graph: Graph, sizes: Mapping[str, int]) -> Mapping[str, int]:
+    """Return `sizes` if they give every symbolic size of the inputs a value.
+
+    Raises:
+        UsageError: one has none (E403).
+    """
+    shapes = (size for type_ in graph.inputs.values() for size in type_.shape)
+    wanted = {name for size in shapes for name in symbols(size)}
+    missing = sorted(wanted - sizes.keys())
+    if missing:
+        example = " ".join(f"{name}=1" for name in missing)
+        raise UsageError([codes.SIZE_VALUE.at(None, names=", ".join(missing), example=example)])
+    return sizes

@@ -1,0 +1,167 @@
+"""One FX node to one expression over the nodes it takes."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from attnc.compiler.emit.code import (
+    Attribute,
+    Binary,
+    Call,
+    DictOf,
+    Dots,
+    Expr,
+    Index,
+    ListOf,
+    Literal,
+    Ref,
+    Slice,
+    TupleOf,
+    Unary,
+    dotted,
+)
+from attnc.dsl.spans import Span
+
+MODULES: tuple[tuple[str, ModuleType], ...] = (
+    ("F", F),
+    ("torch", torch),
+    ("torch.fft", torch.fft),
+    ("torch.linalg", torch.linalg),
+    ("torch.special", torch.special),
+    ("nn.init", nn.init),
+    ("math", math),
+)
+"""Where functions are looked up, by the name that emitted code gives their module."""
+
+_BINARY: Mapping[object, str] = {
+    operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/",
+    operator.floordiv: "//", operator.mod: "%", operator.pow: "**", operator.matmul: "@",
+    operator.and_: "&", operator.or_: "|", operator.xor: "^", operator.eq: "==",
+    operator.ne: "!=", operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">=",
+}  # fmt: skip
+_UNARY: Mapping[object, str] = {
+    operator.neg: "-", operator.invert: "~", operator.not_: "not",
+}  # fmt: skip
+
+_ALL = tuple(range(8))
+_AXES: Mapping[str, tuple[int, ...]] = {
+    "transpose": _ALL, "permute": _ALL, "movedim": _ALL, "flatten": _ALL, "squeeze": _ALL,
+    "unsqueeze": _ALL, "unbind": _ALL, "flip": _ALL, "sum": _ALL, "mean": _ALL, "amax": _ALL,
+    "amin": _ALL, "var": _ALL, "softmax": _ALL, "log_softmax": _ALL, "cumsum": _ALL,
+    "unflatten": (0,), "select": (0,), "narrow": (0,), "gather": (0,), "index_select": (0,),
+    "scatter": (0,), "repeat_interleave": (1,), "argsort": (0,), "size": (0,), "chunk": (1,),
+    "split": (1,), "cat": (0,), "stack": (0,), "roll": (1,), "topk": (1,),
+}  # fmt: skip
+"""Positions, after the tensor, where a function takes axes: never worth a parameter."""
+
+_AXIS_KEYWORDS = frozenset({"dim", "dims", "axis", "start_dim", "end_dim", "dim0", "dim1"})
+
+
+class Untranslatable(Exception):
+    """An FX node has no form in emitted code: the graph was made by something unknown."""
+
+
+def function_name(function: object) -> str | None:
+    """Return how emitted code calls a function: `F.gelu`; none where it is unknown."""
+    name = getattr(function, "__name__", "")
+    for prefix, module in MODULES:
+        if getattr(module, name, None) is function:
+            return f"{prefix}.{name}"
+    return None
+
+
+def argument(value: object, origin: Span | None = None, fixed: bool = False) -> Expr:
+    """Return an argument of a node as code.
+
+    Raises:
+        Untranslatable: nothing that emitted code can hold.
+    """
+    if isinstance(value, fx.Node):
+        return Ref(value.name)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return Literal(value, origin, fixed)
+    if value is ...:
+        return Dots()
+    for kind, rule in _CONTAINERS.items():
+        if isinstance(value, kind):
+            return rule(value, origin, fixed)
+    raise Untranslatable(f"a value of type {type(value).__name__}")
+
+
+def _items(values: tuple[object, ...], origin: Span | None, fixed: bool) -> tuple[Expr, ...]:
+    return tuple(argument(value, origin, fixed) for value in values)
+
+
+def _slice(value: slice, origin: Span | None, fixed: bool) -> Expr:
+    parts = (value.start, value.stop, value.step)
+    return Slice(*(None if part is None else argument(part, origin, fixed) for part in parts))
+
+
+_CONTAINERS: Mapping[type, Callable[..., Expr]] = {
+    tuple: lambda value, origin, fixed: TupleOf(_items(value, origin, fixed)),
+    list: lambda value, origin, fixed: ListOf(_items(tuple(value), origin, fixed)),
+    slice: _slice,
+    dict: lambda value, origin, fixed: DictOf(
+        tuple((str(key), argument(item, origin, fixed)) for key, item in value.items())
+    ),
+    torch.dtype: lambda value, origin, fixed: dotted(str(value)),
+    torch.device: lambda value, origin, fixed: Literal(str(value), fixed=True),
+}
+
+
+def call_function(node: fx.Node, origin: Span | None) -> Expr:
+    """Return a `call_function` node as an operator, an index, an attribute or a call.
+
+    Raises:
+        Untranslatable: no public name is known for the function.
+    """
+    target = node.target
+    if target in _BINARY:
+        left, right = _items(node.args, origin, False)
+        return Binary(_BINARY[target], left, right)
+    if target in _UNARY:
+        return Unary(_UNARY[target], argument(node.args[0], origin))
+    if target is operator.getitem:
+        return _index(node, origin)
+    if target is getattr:
+        return Attribute(argument(node.args[0]), str(node.args[1]))
+    name = function_name(target)
+    if name is None:
+        raise Untranslatable(f"function {getattr(target, '__name__', target)}")
+    axes = {position + 1 for position in _AXES.get(name.rpartition(".")[2], ())}
+    return Call(dotted(name), *_arguments(node.args, node.kwargs, axes, origin))
+
+
+def call_method(node: fx.Node, origin: Span | None) -> Expr:
+    """Return a `call_method` node as a call of a method of its first argument."""
+    base, *rest = node.args
+    name = str(node.target)
+    axes = set(_AXES.get(name, ()))
+    function = Attribute(argument(base, origin), name)
+    return Call(function, *_arguments(tuple(rest), node.kwargs, axes, origin))
+
+
+def _index(node: fx.Node, origin: Span | None) -> Expr:
+    base, items = node.args
+    each = items if isinstance(items, tuple) else (items,)
+    fixed = [isinstance(item, int) for item in each]
+    codes = [argument(item, origin, hold) for item, hold in zip(each, fixed, strict=True)]
+    return Index(argument(base), tuple(codes))
+
+
+def _arguments(
+    values: tuple[object, ...],
+    keywords: Mapping[str, object],
+    axes: set[int],
+    origin: Span | None,
+) -> tuple[tuple[Expr, ...], tuple[tuple[str, Expr], ...]]:
+    given = [argument(value, origin, at in axes) for at, value in enumerate(values)]
+    named = [(k, argument(value, origin, k in _AXIS_KEYWORDS)) for k, value in keywords.items()]
+    return tuple(given), tuple(named)

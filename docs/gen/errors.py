@@ -1,0 +1,32 @@
+"""Write the error catalogue, one section an error."""
+
+import mkdocs_gen_files
+
+from attnc.dsl.codes import CATALOGUE
+
+GROUPS = {
+    "E1": "Reading",
+    "E2": "Names, values and shapes",
+    "E3": "Lowering",
+    "E4": "Backends",
+    "E5": "Weights and parity",
+    "E6": "Command line and environment",
+}
+
+with mkdocs_gen_files.open("reference/errors.md", "w") as page:
+    print("# Errors\n", file=page)
+    print("Every message carries a code; `attnc explain CODE` prints its entry.\n", file=page)
+    group = ""
+    for code, problem in sorted(CATALOGUE.items()):
+        if code[:2] != group:
+            group = code[:2]
+            print(f"## {GROUPS[group]}\n", file=page)
+        print(f"### {code}: {problem.title}\n", file=page)
+        print(f"> {problem.message}\n", file=page)
+        if problem.meaning:
+            print(f"{problem.meaning}\n", file=page)
+        if problem.help:
+            print(f"**Remedy:** {problem.help}.\n", file=page)
+        for title, example in (("Wrong", problem.wrong), ("Right", problem.right)):
+            if example:
+                print(f"{title}:\n\n```text\n{example.strip()}\n```\n", file=page)

@@ -1,0 +1,17 @@
+"""Write the standard library: the definition of every block."""
+
+import mkdocs_gen_files
+
+from attnc.dsl import library
+
+with mkdocs_gen_files.open("reference/library.md", "w") as page:
+    print("# Standard library\n", file=page)
+    print(
+        "Blocks written in the language itself. `attnc explain NAME` prints a definition; "
+        "copy it into a spec to change it.\n",
+        file=page,
+    )
+    for name in sorted(library.names()):
+        print(f"## {name}\n", file=page)
+        print(f"{library.block(name).block.doc}\n", file=page)
+        print(f"```text\n{library.text(name).strip()}\n```\n", file=page)

@@ -1,0 +1,69 @@
+"""Specs by path, by `zoo:name`, or from text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attnc.dsl import codes
+from attnc.dsl.diagnostics import Collector, UsageError
+from attnc.dsl.files import read_source
+from attnc.dsl.spans import Source
+from attnc.dsl.tree import Spec
+
+ZooFinder = Callable[[str], Path | None]
+
+
+def read_spec(path: Path | str, collector: Collector) -> Spec | None:
+    """Read a spec file in the notation that its name or, for stdin, its text says."""
+    source = read_source(path, collector)
+    return None if source is None else parse(source, collector)
+
+
+def parse(source: Source, collector: Collector) -> Spec | None:
+    """Parse a source in either notation.
+
+    The name decides: `.attn` is text, `.yaml` and `.yml` are YAML. For any other name the first
+    word does: a YAML spec begins with a key and a colon.
+    """
+    from attnc.dsl.text_reader import read_text
+    from attnc.dsl.yaml_reader import read_yaml
+
+    return (read_text if _is_text(source) else read_yaml)(source, collector)
+
+
+def _is_text(source: Source) -> bool:
+    suffix = Path(source.name).suffix
+    if suffix in (".attn", ".yaml", ".yml"):
+        return suffix == ".attn"
+    for line in source.text.splitlines():
+        words = line.split("#")[0].split()
+        if words:
+            return not words[0].endswith(":")
+    return False
+
+
+def load_spec(name: str, zoo: ZooFinder | None = None) -> Spec:
+    """Read a spec from a path, `-`, or `zoo:name`.
+
+    Args:
+        zoo: finds the file of a zoo name.
+
+    Raises:
+        SpecError: what was read is wrong.
+        UsageError: there is no such zoo system.
+    """
+    collector = Collector()
+    path: Path | str = name
+    if name.startswith("zoo:"):
+        found = zoo(name.removeprefix("zoo:")) if zoo is not None else None
+        if found is None:
+            raise UsageError([codes.UNKNOWN_ZOO.at(None, name=name)])
+        path = found
+    spec = read_spec(path, collector)
+    collector.raise_if_any()
+    if spec is None:
+        raise UsageError([codes.UNREADABLE.at(None, name=name, reason="nothing was read")])
+    return spec
+
+
