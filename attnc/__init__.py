@@ -1,3 +1,48 @@
-"""attnc: architectures as short checked specs, compiled to readable PyTorch modules."""
+"""attnc: attention architectures as short checked specs, compiled to readable PyTorch modules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attnc.api import (
+        check,
+        compile,
+        emit,
+        load,
+        loads,
+        parameter_count,
+        plan,
+        verify,
+        zoo,
+    )
+    from attnc.dsl.diagnostics import AttncError
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AttncError",
+    "__version__",
+    "check",
+    "compile",
+    "emit",
+    "load",
+    "loads",
+    "parameter_count",
+    "plan",
+    "verify",
+    "zoo",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for: `import attnc` itself costs nothing, and checking needs no torch."""
+    if name == "AttncError":
+        from attnc.dsl.diagnostics import AttncError
+
+        return AttncError
+    if name in __all__:
+        from attnc import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'attnc' has no attribute {name!r}")

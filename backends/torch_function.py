@@ -64,11 +64,12 @@ class TorchFunction:
         if None in names.values():
             return self._recipe(self._sizes.recipe(size))
         written = re.sub(r"[A-Za-z_]\w*", lambda found: names[found[0]] or "", str(size))
-        return _hugged(fill("{a}", written))
+        return fill("{a}", written)
 
     def working_dtype(self) -> str:
         """Return the dtype of scores beyond a plain product: float32, or that of q if wider."""
-        self._bind((1, 0), "wide", "torch.promote_types(q.dtype, torch.float32)")
+        dtype = "torch.promote_types(q.dtype, torch.float32)  # never half precision"
+        self._bind((1, 0), "wide", dtype)
         return "wide"
 
     def widened(self, name: str) -> str:
@@ -134,7 +135,8 @@ class TorchFunction:
             listed = "".join(f"{INDENT}{parameter},\n" for parameter in parameters)
             head = f"def {self.site.name}(\n{listed}) -> {returned}:"
         top = sorted(self._top, key=self._top.__getitem__)
-        lines = [*_docstring(formula, self._shapes()), *top, *self._body, f"return {result}"]
+        code = [_hugged(line) for line in (*top, *self._body, f"return {result}")]
+        lines = [*_docstring(formula, self._shapes()), *code]
         return head + "\n" + textwrap.indent("\n".join(lines), INDENT) + "\n"
 
     def _shapes(self) -> str:
@@ -220,6 +222,6 @@ def _docstring(formula: str, shapes: str) -> Sequence[str]:
     return [*wrap(f'"""{formula}.'), "", *wrap(f"{shapes}."), '"""']
 
 
-def _hugged(expression: str) -> str:
+def _hugged(line: str) -> str:
     """Write powers as formatters do: `n**2`."""
-    return re.sub(r"(\w) \*\* (\w)", r"\1**\2", expression)
+    return re.sub(r"(\w) \*\* (\w)", r"\1**\2", line)

@@ -142,30 +142,27 @@ class ScoreWriter:
 
     def _view(self, name: str, indices: Sequence[ScoreTree], shape: Sequence[Size]) -> str | None:
         """Return `bias[:, None, :n]` where each index is a coordinate of its own or a scalar."""
-        slices: dict[str, str] = {}
-        picked: list[str] = []
-        for index, size in zip(indices, shape, strict=True):
-            if isinstance(index, Coordinate) and index.name not in slices:
-                part = self._slice(index.name, size)
-                if part is None:
-                    return None
-                slices[index.name] = part
-                picked.append(":")
-            elif is_scalar(index):
-                picked.append(self._piece(index).text)
-            else:
-                return None
-        name = _subscripted(name, picked)
-        order = sorted(slices, key=COORDINATES.index)
-        if list(slices) != order:
-            axes = ", ".join(str(list(slices).index(coordinate)) for coordinate in order)
-            name = f"{name}.permute({axes})"
-        first = COORDINATES.index(order[0]) if order else len(COORDINATES)
-        return _subscripted(name, [slices.get(axis, "None") for axis in COORDINATES[first:]])
+        names = [index.name for index in indices if isinstance(index, Coordinate)]
+        scalars = [index for index in indices if is_scalar(index)]
+        if len(set(names)) + len(scalars) < len(indices):
+            return None
+        slices = [self._slice(index, size) for index, size in zip(indices, shape, strict=True)]
+        kept = [part for part in slices if part is not None]
+        if len(kept) < len(indices):
+            return None
+        if names == sorted(names, key=COORDINATES.index):
+            return _subscripted(name, _spread(indices, kept))
+        name = _subscripted(name, kept)
+        order = sorted(names, key=COORDINATES.index)
+        name = f"{name}.permute({', '.join(str(names.index(axis)) for axis in order)})"
+        axes = [Coordinate(axis) for axis in order]
+        return _subscripted(name, _spread(axes, [":"] * len(axes)))
 
-    def _slice(self, coordinate: str, size: Size) -> str | None:
-        """Return the slice of an axis that a coordinate runs over; none where it may leave it."""
-        extent = self._function.coordinate_size(coordinate, self._source)
+    def _slice(self, index: ScoreTree, size: Size) -> str | None:
+        """Return what of an axis an index runs over; none where it may leave the axis."""
+        if not isinstance(index, Coordinate):
+            return self._piece(index).text
+        extent = self._function.coordinate_size(index.name, self._source)
         if extent == size:
             return ":"
         if self._restricted and not at_least(size, extent):
@@ -202,6 +199,19 @@ def _without_float(tree: ScoreTree) -> ScoreTree:
         case Apply("float", (inner,)):
             return inner
     return tree
+
+
+def _spread(indices: Sequence[ScoreTree], items: Sequence[str]) -> list[str]:
+    """Add `None` for each coordinate that is missing after the first; they are in order."""
+    spread: list[str] = []
+    missing: list[str] = []
+    for index, item in zip(indices, items, strict=True):
+        if isinstance(index, Coordinate):
+            at = COORDINATES.index(index.name)
+            spread += ["None"] * len(missing[: missing.index(index.name)] if missing else [])
+            missing = list(COORDINATES[at + 1 :])
+        spread.append(item)
+    return spread + ["None"] * len(missing)
 
 
 def _subscripted(name: str, items: Sequence[str]) -> str:

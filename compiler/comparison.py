@@ -58,8 +58,8 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether the error is a number within the limit."""
-        return not self.difference.problem and self.difference.relative <= self.limit
+        """Whether the error is within the limit; NaN, where there is no error to tell, is not."""
+        return self.difference.relative <= self.limit
 
     def to_json(self) -> dict[str, object]:
         """Return the row as plain data; a number that is not finite becomes none."""

@@ -68,7 +68,7 @@ def flops(graph: Graph, sizes: Mapping[str, int], *, training: bool = False) -> 
     Raises:
         UsageError: a symbolic size has no value (E403).
     """
-    return model_flops(graph, training=training).at(complete(graph, sizes))
+    return model_flops(graph, training=training).at(complete(graph.inputs.values(), sizes))
 
 
 def macs(graph: Graph, sizes: Mapping[str, int], *, training: bool = False) -> int:
@@ -130,7 +130,7 @@ def activation_bytes(
     for body in bottom_up(graph.body):
         counted = (node for node in body.nodes if training or not node.train)
         done[body] = _total(_node_bytes(node, done, float_bytes) for node in counted)
-    return number(done[graph.body], complete(graph, sizes))
+    return number(done[graph.body], complete(graph.inputs.values(), sizes))
 
 
 def _node_bytes(node: Node, bodies: Mapping[Body, Size], float_bytes: int) -> Size:
@@ -149,14 +149,16 @@ def _total(parts: Iterable[Size]) -> Size:
     return total
 
 
-def complete(graph: Graph, sizes: Mapping[str, int]) -> Mapping[str, int]:
+def complete(types: Iterable[TensorType], sizes: Mapping[str, int]) -> Mapping[str, int]:
     """Return `sizes` if they give every symbolic size of the inputs a value.
+
+    Args:
+        types: of the inputs.
 
     Raises:
         UsageError: one has none (E403).
     """
-    shapes = (size for type_ in graph.inputs.values() for size in type_.shape)
-    wanted = {name for size in shapes for name in symbols(size)}
+    wanted = {name for type_ in types for size in type_.shape for name in symbols(size)}
     missing = sorted(wanted - sizes.keys())
     if missing:
         example = " ".join(f"{name}=1" for name in missing)

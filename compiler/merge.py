@@ -1,4 +1,4 @@
-"""One instance called with different shapes: two units become one where their code agrees.
+"""One instance called with different shapes: units become one where their code agrees.
 
 Code that differs in whole numbers only (`unflatten(1, (7, 7))` and `unflatten(1, (14, 14))`) agrees
 too: such numbers become extra arguments of the block, which each call passes.
@@ -6,164 +6,160 @@ too: such numbers become extra arguments of the block, which each call passes.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import count
+from typing import TypeVar
 
 from torch import fx
 from torch.fx.node import Argument
 
 from attnc.compiler.kernel import Site
-from attnc.compiler.unit import Extra, Leaf, Origin, Part, Unit, add_port
+from attnc.compiler.sites import site_types, with_types
+from attnc.compiler.unit import Origin, Part, Unit, add_port
 from attnc.dsl.dims import Size, symbol, symbols
-from attnc.dsl.graph import Body, TensorType, Weight
+from attnc.dsl.graph import TensorType
 
-Literals = tuple[int, ...]
+Units = tuple[Unit, ...]
 
-Done = dict[tuple[Unit, Unit], tuple[Unit, Literals, Literals]]
-"""Pairs that were merged: the common unit, and the numbers that calls of the first and of the
-second unit have to add."""
+Done = dict[Units, tuple[Unit, tuple[tuple[int, ...], ...]]]
+"""Units that were merged: the common unit, and for each of them the numbers that its calls add."""
+
+
+T = TypeVar("T")
 
 
 class DifferenceError(Exception):
-    """The code of two units is not the same."""
+    """The code of units is not the same."""
 
 
-def merged(left: Unit, right: Unit, done: Done) -> Unit | None:
-    """Return a unit that computes what both do, or none where their code differs."""
+def merged(units: Units, done: Done) -> Unit | None:
+    """Return a unit that computes what all of some different units do; none if code differs."""
     try:
-        return _merge(left, right, done)[0]
+        return _merge(units, done)[0]
     except DifferenceError:
         return None
 
 
-def _merge(left: Unit, right: Unit, done: Done) -> tuple[Unit, Literals, Literals]:
-    if left is right:
-        return left, (), ()
-    if (left, right) not in done:
-        done[left, right] = _Merger(left, right, done).build()
-    return done[left, right]
+def _merge(units: Units, done: Done) -> tuple[Unit, tuple[tuple[int, ...], ...]]:
+    if len(units) == 1:
+        return units[0], ((),)
+    if units not in done:
+        done[units] = _Merger(units, done).build()
+    return done[units]
 
 
 class _Merger:
-    """Walks two units in step and builds their common unit."""
+    """Walks units in step and builds their common unit."""
 
-    def __init__(self, left: Unit, right: Unit, done: Done) -> None:
-        self.left, self.right, self.done = left, right, done
+    def __init__(self, units: Units, done: Done) -> None:
+        self.units, self.done = units, done
         self.graph = fx.Graph()
-        self.from_left: dict[fx.Node, fx.Node] = {}
-        self.from_right: dict[fx.Node, fx.Node] = {}
-        self.literals: dict[tuple[int, int], fx.Node] = {}
+        self.nodes: dict[fx.Node, fx.Node] = {}
+        self.literals: dict[tuple[int, ...], fx.Node] = {}
         self.parts: dict[str, Part] = {}
-        self.added: dict[str, tuple[Literals, Literals]] = {}
+        self.added: dict[str, list[tuple[int, ...]]] = {}
         self.last_port: fx.Node | None = None
 
-    def build(self) -> tuple[Unit, Literals, Literals]:
-        left, right = self.left, self.right
-        if [*left.parts] != [*right.parts] or len(left.graph.nodes) != len(right.graph.nodes):
-            raise DifferenceError
-        for path, part in left.parts.items():
-            self.parts[path] = self._part(path, part, right.parts[path])
-        for one, other in zip(left.graph.nodes, right.graph.nodes, strict=True):
-            self.from_left[one] = self.from_right[other] = self._node(one, other)
-        first, second = tuple(a for a, _ in self.literals), tuple(b for _, b in self.literals)
-        extras: dict[Body, tuple[Extra, ...]] = {
-            **{body: (*given, *first) for body, given in left.extras.items()},
-            **{body: (*given, *second) for body, given in right.extras.items()},
+    def build(self) -> tuple[Unit, tuple[tuple[int, ...], ...]]:
+        first = self.units[0]
+        for path in _common([[*unit.parts] for unit in self.units]):
+            self.parts[path] = self._part(path, [unit.parts[path] for unit in self.units])
+        _common([len(unit.graph.nodes) for unit in self.units])
+        for nodes in zip(*(unit.graph.nodes for unit in self.units), strict=True):
+            self.nodes |= dict.fromkeys(nodes, self._node(nodes))
+        literals = tuple(tuple(each[at] for each in self.literals) for at in range(len(self.units)))
+        extras = {
+            body: (*given, *numbers)
+            for unit, numbers in zip(self.units, literals, strict=True)
+            for body, given in unit.extras.items()
         }
-        places = {**left.places, **right.places}
-        return Unit(left.body, self.graph, self.parts, places, extras), first, second
+        places = {node: place for unit in self.units for node, place in unit.places.items()}
+        return Unit(first.body, self.graph, self.parts, places, extras), literals
 
-    def _part(self, path: str, left: Part, right: Part) -> Part:
-        match left, right:
-            case Site(), Site():
-                return _common_site(left, right)
-            case Unit(), Unit():
-                unit, *added = _merge(left, right, self.done)
-                self.added[path] = added[0], added[1]
-                return unit
-            case (Leaf(), Leaf()) | (Weight(), Weight()) if left == right:
-                return left
-        raise DifferenceError
+    def _part(self, path: str, parts: Sequence[Part]) -> Part:
+        units = [part for part in parts if isinstance(part, Unit)]
+        sites = [part for part in parts if isinstance(part, Site)]
+        if len(units) == len(parts):
+            different = tuple(dict.fromkeys(units))
+            unit, literals = _merge(different, self.done)
+            self.added[path] = [literals[different.index(each)] for each in units]
+            return unit
+        return _common_site(sites) if len(sites) == len(parts) else _common(parts)
 
-    def _node(self, left: fx.Node, right: fx.Node) -> fx.Node:
-        if left.op != right.op or (left.op != "placeholder" and left.target != right.target):
-            raise DifferenceError
-        arguments = self._tuple(left.args, right.args)
-        if left.op == "call_module":
-            arguments += self._tuple(*self.added.get(str(left.target), ((), ())))
+    def _node(self, nodes: Sequence[fx.Node]) -> fx.Node:
+        op = _common([node.op for node in nodes])
+        target = (
+            nodes[0].target if op == "placeholder" else _common([node.target for node in nodes])
+        )
+        arguments = self._tuple([node.args for node in nodes])
+        if op == "call_module" and target in self.added:
+            arguments += self._tuple(self.added[str(target)])
         keywords = {
-            key: self._argument(value, right.kwargs.get(key)) for key, value in left.kwargs.items()
+            key: self._argument([node.kwargs[key] for node in nodes])
+            for key in _common([[*node.kwargs] for node in nodes])
         }
-        node = self.graph.create_node(left.op, left.target, arguments, keywords, left.name)
-        node.meta = dict(left.meta)
-        if left.op == "placeholder":
+        node = self.graph.create_node(op, target, arguments, keywords, nodes[0].name)
+        node.meta = dict(nodes[0].meta)
+        if op == "placeholder":
             self.last_port = node
         return node
 
-    def _argument(self, left: Argument, right: Argument) -> Argument:
-        if isinstance(left, fx.Node) and isinstance(right, fx.Node):
-            if self.from_left[left] is self.from_right[right]:
-                return self.from_left[left]
-        elif isinstance(left, tuple) and isinstance(right, tuple):
-            return self._tuple(left, right)
-        elif isinstance(left, list) and isinstance(right, list):
-            return [*self._tuple(tuple(left), tuple(right))]
-        elif isinstance(left, slice) and isinstance(right, slice):
-            return slice(*self._tuple(_parts(left), _parts(right)))
-        elif type(left) is int and type(right) is int and left != right:
-            return self._literal(left, right)
-        elif type(left) is type(right) and left == right:
-            return left
-        raise DifferenceError
+    def _argument(self, given: Sequence[Argument]) -> Argument:
+        """Return what stands for one argument of each unit."""
+        kind = _common([type(each) for each in given])
+        if issubclass(kind, fx.Node):
+            return _common([self.nodes[each] for each in given if isinstance(each, fx.Node)])
+        if issubclass(kind, (tuple, list)):
+            items = self._tuple([tuple(each) for each in given if isinstance(each, (tuple, list))])
+            return items if issubclass(kind, tuple) else [*items]
+        if issubclass(kind, slice):
+            parts = [(s.start, s.stop, s.step) for s in given if isinstance(s, slice)]
+            return slice(*self._tuple(parts))
+        if kind is int and len(set(given)) > 1:
+            return self._literal(tuple(each for each in given if isinstance(each, int)))
+        return _common(given)
 
-    def _tuple(
-        self, left: tuple[Argument, ...], right: tuple[Argument, ...]
-    ) -> tuple[Argument, ...]:
-        if len(left) != len(right):
-            raise DifferenceError
-        return tuple(self._argument(*pair) for pair in zip(left, right, strict=True))
+    def _tuple(self, given: Sequence[tuple[Argument, ...]]) -> tuple[Argument, ...]:
+        _common([len(items) for items in given])
+        return tuple(map(self._argument, zip(*given, strict=True)))
 
-    def _literal(self, left: int, right: int) -> fx.Node:
-        if (left, right) not in self.literals:
+    def _literal(self, numbers: tuple[int, ...]) -> fx.Node:
+        if numbers not in self.literals:
             node = add_port(self.graph, "size", self.last_port)
-            node.meta["attnc"] = Origin(names=("size",), size=left)
-            self.literals[left, right] = self.last_port = node
-        return self.literals[left, right]
+            node.meta["attnc"] = Origin(names=("size",), size=numbers[0])
+            self.literals[numbers] = self.last_port = node
+        return self.literals[numbers]
 
 
-def _parts(index: slice) -> tuple[Argument, ...]:
-    return index.start, index.stop, index.step
+def _common(values: Sequence[T]) -> T:
+    """Return what all values are equal to.
 
-
-def _common_site(left: Site, right: Site) -> Site:
-    """Return the site with a fresh symbol for every pair of sizes that differ."""
-    if left.attention != right.attention or len(left.sources) != len(right.sources):
+    Raises:
+        DifferenceError: they are not equal.
+    """
+    if any(value != values[0] for value in values):
         raise DifferenceError
-    types = _types(left) + _types(right)
-    taken = {name for type_ in types for size in type_.shape for name in symbols(size)}
-    names = (f"size{number}" for number in count() if f"size{number}" not in taken)
-    pairs: dict[tuple[Size, Size], Size] = {}
-
-    def common(one: TensorType, other: TensorType) -> TensorType:
-        if one.dtype != other.dtype or len(one.shape) != len(other.shape):
-            raise DifferenceError
-        shape = []
-        for pair in zip(one.shape, other.shape, strict=True):
-            if pair not in pairs:
-                pairs[pair] = pair[0] if pair[0] == pair[1] else symbol(next(names))
-            shape.append(pairs[pair])
-        return TensorType(tuple(shape), one.dtype)
-
-    return replace(
-        left,
-        q=common(left.q, right.q),
-        sources=tuple(
-            (common(k, other_k), common(v, other_v))
-            for (k, v), (other_k, other_v) in zip(left.sources, right.sources, strict=True)
-        ),
-        tensors=tuple(map(common, left.tensors, right.tensors)),
-    )
+    return values[0]
 
 
-def _types(site: Site) -> tuple[TensorType, ...]:
-    return (site.q, *(type_ for source in site.sources for type_ in source), *site.tensors)
+def _common_site(sites: Sequence[Site]) -> Site:
+    """Return the site with a symbol of its own for every size that differs."""
+    _common([(site.attention, len(site.sources)) for site in sites])
+    types = [site_types(site) for site in sites]
+    used = {name for each in types for type_ in each for name in _names(type_)}
+    fresh = (name for number in count() if (name := f"size{number}") not in used)
+    known: dict[tuple[Size, ...], Size] = {}
+
+    def common(given: Sequence[TensorType]) -> TensorType:
+        _common([(type_.dtype, len(type_.shape)) for type_ in given])
+        for sizes in zip(*(type_.shape for type_ in given), strict=True):
+            if sizes not in known:
+                known[sizes] = sizes[0] if len(set(sizes)) == 1 else symbol(next(fresh))
+        shapes = zip(*(type_.shape for type_ in given), strict=True)
+        return TensorType(tuple(known[sizes] for sizes in shapes), given[0].dtype)
+
+    return with_types(sites[0], [common(given) for given in zip(*types, strict=True)])
+
+
+def _names(type_: TensorType) -> set[str]:
+    return {name for size in type_.shape for name in symbols(size)}

@@ -48,11 +48,14 @@ class Units:
         Calls with different bodies share a unit as far as their code agrees; the others are
         those whose body is not among its `extras`.
         """
-        units: dict[str, Unit] = {}
+        shared: dict[str, tuple[Unit, ...]] = {}
         for node in body.calls():
             unit, path = self.of(called(node)), path_of(node)
-            units[path] = merged(units.get(path, unit), unit, self._merged) or units[path]
-        return units
+            known = shared.get(path, ())
+            if unit not in known and (not known or merged((*known, unit), self._merged)):
+                shared[path] = (*known, unit)
+        found = {path: merged(units, self._merged) for path, units in shared.items()}
+        return {path: unit for path, unit in found.items() if unit is not None}
 
 
 def top_unit(graph: Graph) -> Unit:
@@ -92,6 +95,7 @@ class Translator:
         self.parts: dict[str, Part] = {}
         self.places: dict[Node, Place] = {}
         self.extras: dict[Extra, fx.Node] = {}
+        self.likes: dict[str, fx.Node] = {}
         self.last_port: fx.Node | None = None
         self.instances = units.instances(body)
         self.roots = {node.module.split(".")[0] for node in body.nodes if node.module}
@@ -127,7 +131,7 @@ class Translator:
         for label in (node.module or "").split("."):
             if label in _reserved_labels():
                 span = node.spans[-1] if node.spans else None
-                raise SpecError([codes.RESERVED_LABEL.at(span, label=label)])
+                raise SpecError([codes.RESERVED_LABEL.at(span, name=label)])
 
     # Nodes ------------------------------------------------------------------------------
 
@@ -159,7 +163,7 @@ class Translator:
             return self.argument(holes[name])
         if name == "module":
             return Module(cast(str, module))
-        return self._call(getattr, self._like(), name)
+        return self._like(name)
 
     def _param(self, node: Node) -> list[fx.Node]:
         self.parts.setdefault(path_of(node), weight_of(node))
@@ -244,7 +248,13 @@ class Translator:
         written = self.sizes.write(size)
         return self._extra(size) if written is None else written
 
-    def _like(self) -> fx.Node:
+    def _like(self, attribute: str) -> fx.Node:
+        """Return the dtype or the device of the model's tensors."""
+        if attribute not in self.likes:
+            self.likes[attribute] = self._call(getattr, self._like_tensor(), attribute)
+        return self.likes[attribute]
+
+    def _like_tensor(self) -> fx.Node:
         """Return a tensor with the model's dtype, on its device."""
         for type_, node in self.tensors:
             if type_.dtype == "float":
@@ -258,7 +268,7 @@ class Translator:
         return self._extra(Like())
 
     def _extra_argument(self, extra: Extra) -> Argument:
-        return self._like() if isinstance(extra, Like) else self.argument(extra)
+        return self._like_tensor() if isinstance(extra, Like) else self.argument(extra)
 
     def _extra(self, extra: Extra) -> fx.Node:
         """Return the extra port for what a caller must tell."""

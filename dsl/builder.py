@@ -22,7 +22,7 @@ from attnc.dsl.values import BlockRef, DomainValue, Fields, Home, Instance, OpRe
 if TYPE_CHECKING:
     from attnc.dsl.forms import Form
 
-STEP_LIMIT = 400_000
+STEP_LIMIT = 100_000
 CONSTANTS: Mapping[str, object] = {
     "all": DomainValue(All()),
     "causal": DomainValue(Causal()),
@@ -46,15 +46,14 @@ class Context:
     active: list[BlockRef] = field(default_factory=list)
     steps: int = 0
 
-    @property
-    def exhausted(self) -> bool:
-        """Say whether the limit is reached."""
-        return self.steps > STEP_LIMIT
-
     def step(self, span: Span) -> None:
         """Count a statement; fail when a spec unrolls without end."""
         self.steps += 1
-        if self.exhausted:
+        self.room_for(0, span)
+
+    def room_for(self, turns: int, span: Span) -> None:
+        """Fail at once when that many turns would go beyond the limit."""
+        if self.steps + turns > STEP_LIMIT:
             fail(codes.TOO_MANY_STEPS.at(span, limit=STEP_LIMIT))
 
 
@@ -128,7 +127,7 @@ class Builder(Evaluator):
         except PathTaken as taken:
             other = taken.other.span if hasattr(taken.other, "span") else None
             fail(codes.LABEL_CLASH.at(
-                site.span, label=taken.path, notes=[Note("the first stands here", other)]
+                site.span, path=taken.path, notes=[Note("the first stands here", other)]
             ))  # fmt: skip
 
     @contextmanager

@@ -112,7 +112,7 @@ CYCLE = _problem(
     "use `repeat` or `for`; blocks do not recurse",
 )  # fmt: skip
 LABEL_CLASH = _problem(
-    "E212", "label clash", "two different modules are called {label!r}",
+    "E212", "label clash", "two different modules are called {path!r}",
     "give one of them another @label, or share it with `use`",
 )  # fmt: skip
 UNUSED_OUTPUT = _problem(
@@ -156,7 +156,7 @@ INSTANCE = _problem(
     meaning="Calls of one instance share its weights, so each weight has one shape.",
 )  # fmt: skip
 RESERVED_LABEL = _problem(
-    "E303", "reserved label", "a module cannot be called {label!r}: torch modules use that name",
+    "E303", "reserved label", "a module cannot be called {name!r}: torch modules use that name",
     "choose another @label",
     meaning="The names of sub-modules and weights become attributes of torch.nn.Module, which has "
     "attributes of its own such as `train`, `type` and `half`.",

@@ -59,6 +59,12 @@ class Collector:
         self._seen.add(key)
         self.found.append(diagnostic)
 
+    def absorb(self, other: Collector) -> None:
+        """Take over what another collector has heard."""
+        for diagnostic in other.found:
+            self.add(diagnostic)
+        self.dropped += other.dropped
+
     def raise_if_any(self) -> None:
         """Raise all that was found as one error.
 

@@ -17,7 +17,7 @@ from attnc.dsl.ops import TABLE
 from attnc.dsl.ports import bind_shape, input_shape
 from attnc.dsl.resolve import Overrides, check_param, resolve
 from attnc.dsl.spans import Span, SpanChain
-from attnc.dsl.statements import run
+from attnc.dsl.statements import Exhausted, run
 from attnc.dsl.values import POISON, BlockRef, Captured, DomainValue, Home, OpRef, noun
 
 _RECURSION = 20_000
@@ -43,7 +43,7 @@ def elaborate(spec: tree.Spec, variant: str | None = None, overrides: Overrides 
         try:
             run(builder, spec.graph)
             _outputs(builder, spec)
-        except Poisoned:
+        except Exhausted:
             builder.faulty = True
     body = Body(
         spec.model, spec.doc, resolved.values, inputs, tuple(builder.nodes),

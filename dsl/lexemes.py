@@ -50,6 +50,9 @@ class Lexeme(Token):
 
     __slots__ = ("comments", "end", "fragment", "items", "pieces", "start", "trailing")
 
+    fragment: Fragment
+    start: int
+    end: int
     comments: tuple[str, ...]
     trailing: str | None
     items: Sequence[Item]

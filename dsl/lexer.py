@@ -33,6 +33,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 _SOFT_STARTS = frozenset({"attnc", "doc", "input", "output", "variant"})
 """Keywords at the start of an item where a word, number or string follows; else names."""
 
@@ -96,6 +98,12 @@ def lex(fragment: Fragment, words: Mapping[str, str], collector: Collector) -> l
         TooDeep: brackets nest too deeply.
     """
     return _Lexer(fragment, words, collector).items()
+
+
+def is_name(text: str, words: Mapping[str, str]) -> bool:
+    """Whether a text is a name, and no keyword."""
+    soft = text in _SOFT_STARTS or text in _SOFT_AFTER
+    return bool(_WORD.fullmatch(text)) and (soft or text not in words)
 
 
 class _Lexer:

@@ -43,8 +43,8 @@ class Hole:
             return rf"(?:{re.escape(self.mark)}(\d+))?"
         return r"(\d+)" if self.shift else r"([^./]+)"
 
-    def read(self, text: str | None) -> str | None:
-        """Return the value that is written as `text`; none where there is none."""
+    def read(self, text: str | None) -> str:
+        """Return the value that is written as `text`; nothing at all is 0."""
         if text is None:
             return "0"
         return str(int(text) - self.shift) if self.shift else text
@@ -78,13 +78,10 @@ class Pattern:
         found = self.regex.fullmatch(name)
         if found is None:
             return None
-        values: dict[str, str] = {}
         holes = [part for part in self.parts if isinstance(part, Hole)]
-        for hole, text in zip(holes, found.groups(), strict=True):
-            value = hole.read(text)
-            if value is None or values.setdefault(hole.name, value) != value:
-                return None
-        # Not every text can be written back: `_0` and `_03` for an optional number.
+        read = zip(holes, found.groups(), strict=True)
+        values = {hole.name: hole.read(text) for hole, text in read}
+        # Not all can be written back: `_0` for an optional number, two values for one name.
         return values if self.fill(values) == name else None
 
     def fill(self, values: Mapping[str, str]) -> str | None:

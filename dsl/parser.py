@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Union
 
 from lark.exceptions import UnexpectedToken
+from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from attnc.dsl import codes, tree
 from attnc.dsl.diagnostics import Collector
 from attnc.dsl.grammar import parser, words
 from attnc.dsl.lexemes import Fragment, Item, Lexeme
 from attnc.dsl.lexer import DEEPEST, TooDeep, lex
-from attnc.dsl.pieces import BlockHeader, ModelHeader, Piece
+from attnc.dsl.pieces import (
+    DECLARATIONS,
+    STATEMENTS,
+    BlockHeader,
+    ModelHeader,
+    ParamHeader,
+    Piece,
+)
 from attnc.dsl.refusal import Refused
 from attnc.dsl.spans import Span
 from attnc.dsl.syntax_errors import unexpected
+
+EXPRESSIONS = (
+    tree.Number, tree.Text, tree.Flag, tree.Nothing, tree.Name, tree.Star, tree.ListOf, tree.MapOf,
+    tree.Call, tree.Use, tree.Slice, tree.Index, tree.Attribute, tree.Unary, tree.Binary,
+    tree.Conditional, tree.Labelled,
+)  # fmt: skip
+"""The classes of `tree.Expr`, to ask for at run time."""
 
 
 def parse_items(fragment: Fragment, collector: Collector) -> tuple[Piece, ...]:
@@ -34,7 +48,7 @@ def parse_expression(fragment: Fragment, collector: Collector) -> tree.Expr | No
     if lexemes is None:
         return None
     parsed = parse([*lexemes, end_of(fragment)], "expression", collector)
-    return parsed if isinstance(parsed, tree.Expr) else None
+    return parsed if isinstance(parsed, EXPRESSIONS) else None
 
 
 def lex_part(fragment: Fragment, collector: Collector) -> list[Lexeme] | None:
@@ -70,7 +84,7 @@ def parse(lexemes: Sequence[Lexeme], start: str, collector: Collector) -> object
         try:
             parsed = state.feed_token(lexeme)
         except UnexpectedToken:
-            collector.add(unexpected(lexemes, at, state.accepts()))
+            collector.add(unexpected(lexemes, at, _accepted(state)))
             return None
         except Refused as refused:
             collector.add(refused.diagnostic)
@@ -82,6 +96,11 @@ def parse(lexemes: Sequence[Lexeme], start: str, collector: Collector) -> object
     return parsed
 
 
+def _accepted(state: InteractiveParser) -> set[str]:
+    accepted: set[str] = state.accepts()  # type: ignore[no-untyped-call]  # lark leaves it bare
+    return accepted
+
+
 def _pieces(items: Iterable[Item], collector: Collector) -> tuple[Piece, ...]:
     found = []
     for item in items:
@@ -91,7 +110,7 @@ def _pieces(items: Iterable[Item], collector: Collector) -> tuple[Piece, ...]:
         last = item.lexemes[-1]
         end = Lexeme("$END", "", last.fragment, last.end, last.end)
         piece = parse([*item.lexemes, end], "item", collector)
-        if isinstance(piece, Piece):
+        if isinstance(piece, (*STATEMENTS, *DECLARATIONS)):
             found.append(with_comments(piece, item.lexemes))
     return tuple(found)
 
@@ -108,7 +127,7 @@ def with_comments(piece: Piece, lexemes: Sequence[Lexeme]) -> Piece:
     behind = [lexeme.trailing for lexeme in lexemes if lexeme.trailing is not None]
     if not comments and not behind:
         return piece
-    if isinstance(piece, tree.Statement):
+    if isinstance(piece, STATEMENTS):
         return replace(piece, comments=(*comments, *behind[1:]), trailing=next(iter(behind), None))
     return replace(piece, comments=(*_unclaimed(piece, comments), *behind))
 
@@ -117,7 +136,9 @@ def _unclaimed(piece: Piece, comments: Sequence[str]) -> Iterable[str]:
     """Leave out what the params and ports of a header have taken."""
     if not isinstance(piece, (ModelHeader, BlockHeader)):
         return comments
-    parts = piece.params if isinstance(piece, ModelHeader) else (*piece.ports, *piece.params)
+    parts: list[tree.Port | ParamHeader] = [*piece.params]
+    if isinstance(piece, BlockHeader):
+        parts += piece.ports
     claimed = [comment for part in parts for comment in part.comments]
     return [comment for comment in comments if comment not in claimed]
 
@@ -144,5 +165,5 @@ def _children(node: object) -> list[object]:
     return found
 
 
-_APART = Union[Span, Piece]
+_APART = (Span, *STATEMENTS, *DECLARATIONS)
 """What counts no depth, or its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Union
 
+from attnc.dsl import tree
 from attnc.dsl.spans import Span
 from attnc.dsl.tree import Comments, Expr, ListOf, MapOf, Name, Output, Port, Statement
 
@@ -85,3 +86,13 @@ class InputLine:
 Declaration = Union[VersionLine, DocLine, ModelHeader, BlockHeader, VariantHeader, InputLine, Output]
 
 Piece = Union[Statement, Declaration]
+
+STATEMENTS = (
+    tree.Assign, tree.Repeat, tree.For, tree.If, tree.When, tree.Exit, tree.Return,
+)  # fmt: skip
+"""The classes of `Statement`, to ask for at run time."""
+
+DECLARATIONS = (
+    VersionLine, DocLine, ModelHeader, BlockHeader, VariantHeader, InputLine, tree.Output,
+)  # fmt: skip
+"""The classes of `Declaration`, to ask for at run time."""

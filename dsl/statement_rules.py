@@ -8,6 +8,8 @@ from attnc.dsl import codes, literals, tree
 from attnc.dsl.diagnostics import Diagnostic
 from attnc.dsl.lexemes import Lexeme
 from attnc.dsl.pieces import (
+    DECLARATIONS,
+    STATEMENTS,
     BlockHeader,
     DocLine,
     InputLine,
@@ -220,13 +222,13 @@ def statements(body: Lexeme) -> tuple[tree.Statement, ...]:
         Refused: one is a declaration.
     """
     for piece in body.pieces:
-        if type(piece) in _WORDS:
+        if isinstance(piece, DECLARATIONS):
             refuse(misplaced(piece, "a statement"))
-    return tuple(piece for piece in body.pieces if isinstance(piece, tree.Statement))
+    return tuple(piece for piece in body.pieces if isinstance(piece, STATEMENTS))
 
 
-def misplaced(piece: Piece, expected: str) -> Diagnostic:
+def misplaced(piece: Piece, expected: str, hint: str | None = None) -> Diagnostic:
     """Say that a piece does not belong where it stands."""
     word = _WORDS.get(type(piece))
     found = f"'{word}'" if word else "a statement"
-    return codes.TEXT_SYNTAX.at(piece.span, found=found, expected=expected)
+    return codes.TEXT_SYNTAX.at(piece.span, found=found, expected=expected, hint=hint)

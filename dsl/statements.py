@@ -14,6 +14,10 @@ from attnc.dsl.ports import bind_shape
 from attnc.dsl.values import POISON, TrainOnly, noun
 
 
+class Exhausted(Exception):
+    """The spec unrolls without end, which is reported; nothing more is worth checking."""
+
+
 def run(builder: Builder, statements: tuple[tree.Statement, ...]) -> None:
     """Execute statements in order; a faulty one is reported and its names are poisoned."""
     for statement in statements:
@@ -26,11 +30,9 @@ def run(builder: Builder, statements: tuple[tree.Statement, ...]) -> None:
             builder.report(fault.diagnostic)
             _poison(builder, statement)
             if fault.diagnostic.code == codes.TOO_MANY_STEPS.code:
-                raise Poisoned from None
+                raise Exhausted from None
         except Poisoned:
             _poison(builder, statement)
-            if builder.context.exhausted:
-                raise
 
 
 def _poison(builder: Builder, statement: tree.Statement) -> None:
@@ -170,6 +172,7 @@ def _repeat(builder: Builder, statement: tree.Repeat) -> None:
         fail(codes.WRONG_KIND.at(
             statement.count.span, where="repeat", expected="a count of at least 0", found=problem
         ))  # fmt: skip
+    builder.context.room_for(count, statement.count.span)
     for index in range(count):
         if statement.index is not None:
             builder.scope[statement.index] = index

@@ -11,13 +11,16 @@ from attnc import __version__
 from attnc.cli import weights, zoo
 from attnc.cli.check import check
 from attnc.cli.command import Verb, command
+from attnc.cli.compile import compile
 from attnc.cli.doctor import doctor
 from attnc.cli.explain import explain
 from attnc.cli.fmt import fmt
 from attnc.cli.new import new
+from attnc.cli.plan import plan
 from attnc.cli.resolve import resolve
 from attnc.cli.schema import schema
 from attnc.cli.show import show
+from attnc.cli.verify import verify
 from attnc.cli.version import version
 
 VERBS: Mapping[str, Verb] = {
@@ -25,6 +28,9 @@ VERBS: Mapping[str, Verb] = {
     "show": show,
     "resolve": resolve,
     "fmt": fmt,
+    "compile": compile,
+    "plan": plan,
+    "verify": verify,
     "explain": explain,
     "new": new,
     "schema": schema,

@@ -8,7 +8,6 @@ import typer
 
 from attnc.cli.options import SetOption, SpecArguments, VariantOption
 from attnc.cli.outcome import Outcome
-from attnc.cli.sources import read
 from attnc.dsl.diagnostics import AttncError, Diagnostic, UsageError
 from attnc.dsl.render import Json
 
@@ -52,12 +51,12 @@ def check(
 
 
 def _check(name: str, variant: str | None, overrides: list[str] | None, all_variants: bool) -> Json:
-    from attnc.dsl.elaborate import elaborate
+    from attnc import api
 
-    spec = read(name)
-    graph = elaborate(spec, variant, overrides or ())
+    spec = api.load(name)
+    graph = api.check(spec, variant, overrides or ())
     for each in spec.variants if all_variants else ():
-        elaborate(spec, each.name, overrides or ())
+        api.check(spec, each.name, overrides or ())
     return {
         "spec": name,
         "ok": True,

@@ -12,7 +12,6 @@ from attnc.cli.files import write
 from attnc.cli.notation import notation_of, printed
 from attnc.cli.options import NotationOption
 from attnc.cli.outcome import Outcome
-from attnc.cli.sources import read
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import AttncError, Diagnostic, UsageError
 
@@ -86,7 +85,9 @@ def _formatted(path: str, to: NotationOption, output: str | None) -> Formatted:
     if path.startswith("zoo:"):
         detail = f"{path} is not yours to rewrite; copy it with `attnc zoo copy`"
         raise UsageError([codes.OPTION.at(None, option="fmt", detail=detail)])
-    spec = read(path)
+    from attnc import api
+
+    spec = api.load(path)
     source = spec.span.source
     own = notation_of(source)
     target = output or (path if to in (None, own) else "-")

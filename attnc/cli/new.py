@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,10 +13,6 @@ from attnc.cli.files import create
 from attnc.cli.notation import notation_for, printed
 from attnc.cli.options import ForceOption, complete_spec
 from attnc.cli.outcome import Outcome
-from attnc.cli.sources import read
-
-if TYPE_CHECKING:
-    from attnc.dsl.tree import Spec
 
 PathArgument = Annotated[str, typer.Argument(metavar="FILE", help="mynet.yaml or mynet.attn")]
 FromOption = Annotated[
@@ -30,6 +26,7 @@ FromOption = Annotated[
 ]
 
 STARTER = """\
+attnc 1
 model starter(dim = 256, depth = 4, heads = 4, classes = 10) {
   input tokens: [b, n, dim]
   x = tokens
@@ -47,22 +44,13 @@ def new(
     path: PathArgument, origin: FromOption = None, force: ForceOption = False
 ) -> Outcome:  # fmt: skip
     """Write a spec to start from: a small transformer, or a copy of another spec."""
-    spec = replace(read(origin) if origin else _starter(), model=_identifier(Path(path).stem))
+    from attnc import api
+
+    spec = replace(
+        api.load(origin) if origin else api.loads(STARTER), model=_identifier(Path(path).stem)
+    )
     create(path, printed(spec, notation_for(path)), force)
     return Outcome(result=path, messages=(f"wrote {path}; next: attnc check {path}",))
-
-
-def _starter() -> Spec:
-    from attnc.dsl.diagnostics import Collector
-    from attnc.dsl.spans import Source
-    from attnc.dsl.text_reader import read_text
-
-    collector = Collector()
-    spec = read_text(Source("starter.attn", f"attnc 1\n{STARTER}"), collector)
-    collector.raise_if_any()
-    if spec is None:
-        raise ValueError("the starter cannot be read")
-    return spec
 
 
 def _identifier(stem: str) -> str:

@@ -16,7 +16,6 @@ from attnc.cli.options import (
     VariantOption,
 )
 from attnc.cli.outcome import Outcome
-from attnc.cli.sources import build
 from attnc.dsl.render import Json
 
 OriginsOption = Annotated[
@@ -33,10 +32,11 @@ def resolve(
     output: OutputOption = "-",
 ) -> Outcome:
     """Print the spec with all params settled: defaults, the variant, --set."""
+    from attnc import api
     from attnc.dsl.resolved import resolved_spec
     from attnc.dsl.values import shown
 
-    graph = build(spec, variant, overrides)
+    graph = api.check(spec, variant, overrides or ())
     text = printed(resolved_spec(graph, origins), to or notation_of(graph.spec.span.source))
     params: Json = {
         name: {"value": shown(value), "origin": graph.origins[name]}

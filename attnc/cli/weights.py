@@ -9,7 +9,6 @@ import typer
 
 from attnc.cli.options import SetOption, SpecArgument, VariantOption
 from attnc.cli.outcome import Outcome
-from attnc.cli.sources import build
 from attnc.cli.table import table
 from attnc.dsl.render import Json
 
@@ -87,10 +86,11 @@ def inspect(file: FileArgument) -> Outcome:
 def _sides(
     spec: str, source: str, variant: str | None, overrides: list[str] | None
 ) -> tuple[WeightMap, dict[str, Weight]]:
+    from attnc import api
     from attnc.dsl.state import weights
     from attnc.dsl.weightmap import weight_map
 
-    graph = build(spec, variant, overrides)
+    graph = api.check(spec, variant, overrides or ())
     return weight_map(graph.spec, graph.params, source), dict(weights(graph))
 
 

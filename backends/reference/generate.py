@@ -123,24 +123,26 @@ class _Generator:
         return [_Part("scores", "v", "", not any(never_empty))]
 
     def _out(self, parts: list[_Part]) -> str:
-        products = [f"{self._weights(part)} @ {part.values}" for part in parts]
-        factors = [source.weight for source in self._sources][: len(parts)]
-        if len(parts) == 1 and factors[0] is None:
-            return products[0]
-        names = []
-        for number, (part, product) in enumerate(zip(parts, products, strict=True)):
-            names.append(f"out{part.suffix}")
-            self._line(f"{names[-1]} = {self._scaled(number, factors[number], product)}")
-        return " + ".join(names)
+        terms = [
+            self._scaled(source.weight, f"{self._weights(part)} @ {part.values}", number, part)
+            for number, (part, source) in enumerate(zip(parts, self._sources, strict=False))
+        ]
+        if len(terms) == 1:
+            return terms[0]
+        for part, term in zip(parts, terms, strict=True):
+            self._line(f"out{part.suffix} = {term}")
+        return " + ".join(f"out{part.suffix}" for part in parts)
 
-    def _scaled(self, number: int, factor: ScoreTree | None, product: str) -> str:
+    def _scaled(self, factor: ScoreTree | None, product: str, number: int, part: _Part) -> str:
+        """Return `factor * product` in the dtype of v."""
         if factor is None:
             return product
         piece = self._writers[number].factor(factor)
-        scaled = fill("{a} * {b}", piece.text, product)
-        if piece.kind is Kind.NUMBER:
-            return scaled
-        return f"({scaled}).to(v{self._function.suffixes[number]}.dtype)"
+        written = piece.text
+        if len(written) > LONGEST // 3:
+            written = self._function.bind(f"factor{part.suffix}", written)
+        scaled = fill("{a} * {b}", written, product)
+        return scaled if piece.kind is Kind.NUMBER else f"({scaled}).to({part.values}.dtype)"
 
     def _weights(self, part: _Part) -> str:
         """Return the weights in the dtype of v, as a name where they are used again."""
@@ -158,9 +160,10 @@ class _Generator:
         return weights
 
     def _empty(self, part: _Part) -> str:
-        """Name the rows without a key: a softmax over nothing would be NaN."""
+        """Name the queries without a key: a softmax over nothing would be NaN."""
         empty = f"empty{part.suffix}"
-        self._line(f"{empty} = {part.scores}.isneginf().all(-1, keepdim=True)")
+        rows = f"{part.scores}.isneginf().all(-1, keepdim=True)"
+        self._line(f"{empty} = {rows}  # queries without a key")
         return empty
 
     # Further outputs -----------------------------------------------------------------------

@@ -9,7 +9,7 @@ from operator import mul
 
 from attnc.backends.formula import formula
 from attnc.backends.torch_function import TorchFunction
-from attnc.backends.torch_scores import ScoreWriter
+from attnc.backends.torch_scores import LONGEST, ScoreWriter
 from attnc.compiler.kernel import Site, Target
 from attnc.dsl.attention import Constant, ScoreTree
 from attnc.dsl.dims import Size
@@ -20,6 +20,7 @@ from attnc.dsl.scorelang import (
     classify,
     coordinates,
     every_row_has_key,
+    fill,
     make,
     scaled_product,
 )
@@ -85,11 +86,7 @@ def function(site: Site, target: Target) -> str:
     if built is None:
         raise ValueError(f"{site.name} needs no function; see `call`")
     made = TorchFunction(site)
-    _write_mask(made, built)
-    if built.can_have_empty_rows:
-        _open_empty_rows(made, built)
-    if built.bias is not None and target.kind != "cpu":
-        made.line("mask = mask.to(q.dtype)")  # fused kernels there take no other dtype
+    _write_mask(made, built, target)
     arguments = ["q", "k", "v", "attn_mask=mask", *_options(site)]
     result = made.call("F.scaled_dot_product_attention", arguments, ahead="return ")
     if built.can_have_empty_rows:
@@ -98,30 +95,51 @@ def function(site: Site, target: Target) -> str:
     return made.source(formula(site.attention), result)
 
 
-def _write_mask(made: TorchFunction, built: Mask) -> None:
-    """Bind `mask`, which has two axes at least."""
+def _write_mask(made: TorchFunction, built: Mask, target: Target) -> None:
+    """Bind `mask`, which must have two axes at least, and `empty` where rows may be."""
     writer = ScoreWriter(made, 0)
-    if built.bias is not None:
-        made.line(f"mask = {writer.floating(built.bias)}")
-        if built.condition is not None:
-            blocked = writer.condition(make("not", built.condition))
-            made.line(f"blocked = {blocked}")
-            made.line("mask = mask.masked_fill(blocked, -torch.inf)")
-    elif built.condition is not None:
-        made.line(f"mask = {writer.condition(built.condition)}")
+    written = _masked_bias(made, writer, built) if built.bias else ""
+    if built.bias is None and built.condition is not None:
+        written = writer.condition(built.condition)
     trees = [tree for tree in (built.bias, built.condition) if tree is not None]
     if not any(coordinates(tree) & {"b", "h", "i"} for tree in trees):
-        made.line("mask = mask.expand(q.shape[2], k.shape[2])")
+        written = _then(made, written, ".expand(q.shape[2], k.shape[2])")
+    if built.can_have_empty_rows:
+        made.line(f"mask = {written}")
+        written = _opened(made, built)
+    if built.bias is not None and target.kind != "cpu":
+        # fused kernels there take no mask of another dtype
+        written = _then(made, written, ".to(q.dtype)")
+    made.line(f"mask = {written}")
 
 
-def _open_empty_rows(made: TorchFunction, built: Mask) -> None:
-    """Let rows without a key see all keys, since softmax over nothing may be NaN."""
+def _masked_bias(made: TorchFunction, writer: ScoreWriter, built: Mask) -> str:
+    assert built.bias is not None
+    written = writer.floating(built.bias)
+    if built.condition is None:
+        return written
+    blocked = writer.condition(make("not", built.condition))
+    if len(blocked) > LONGEST // 2:
+        blocked = made.bind("blocked", blocked)
+    return _then(made, written, f".masked_fill({blocked}, -torch.inf)")
+
+
+def _opened(made: TorchFunction, built: Mask) -> str:
+    """Let queries without a key see all keys, since a softmax over nothing may be NaN."""
     if built.bias is None:
-        made.line("empty = ~mask.any(-1, keepdim=True)")
-        made.line("mask = mask | empty")
-    else:
-        made.line("empty = mask.isneginf().all(-1, keepdim=True)")
-        made.line("mask = mask.masked_fill(empty, 0.0)")
+        made.line("empty = ~mask.any(-1, keepdim=True)  # queries without a key")
+        return "mask | empty"
+    made.line("empty = mask.isneginf().all(-1, keepdim=True)  # queries without a key")
+    return "mask.masked_fill(empty, 0.0)"
+
+
+def _then(made: TorchFunction, written: str, call: str) -> str:
+    """Append a method call, on a line of its own where it gets too long."""
+    longer = fill("{a}.x", written).removesuffix(".x") + call
+    if len(longer) <= LONGEST:
+        return longer
+    made.line(f"mask = {written}")
+    return f"mask{call}"
 
 
 def _options(site: Site) -> list[str]:

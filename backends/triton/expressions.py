@@ -88,12 +88,22 @@ class Printer:
             if offset:
                 address.append(f"{offset} * {self._use(tensor.strides)}[{axis}]")
         cast = ".to(tl.float32)" if tensor.dtype == "float" else ""
+        name = f"{tensor.name}_value"
         whole = f"tl.load({' + '.join(address)}){cast}"
-        if len(f"    {tensor.name}_value = {whole}") > WIDTH:
+        if len(f"    {name} = {whole}") > WIDTH:
             at = self._assign(f"{tensor.name}_at", address[0])
-            self.lines += [f"{at} += {part}" for part in address[1:]]
+            self._add(at, address[1:])
             whole = f"tl.load({at}){cast}"
-        return self._assign(f"{tensor.name}_value", whole)
+        return self._assign(name, whole)
+
+    def _add(self, at: str, offsets: list[str]) -> None:
+        """Add offsets to the address in the last line, as many on each line as fit."""
+        for offset in offsets:
+            longer = f"{self.lines[-1]} + {offset}"
+            if len(f"    {longer}") <= WIDTH:
+                self.lines[-1] = longer
+            else:
+                self.lines.append(f"{at} += {offset}")
 
     def _offset(self, tensor: Captured, axis: int, index: ScoreTree) -> str:
         """Return the position along an axis, held inside it: masked pairs may point anywhere."""

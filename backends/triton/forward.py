@@ -72,7 +72,7 @@ def _step(problem: Problem, stream: Stream) -> Step:
     ]
     return Step(
         name=problem.private(f"forward_step{stream.tag}"),
-        doc="Add a tile of keys: peak is the largest score, total the sum of exp2(s - peak).",
+        doc="Add a tile of keys: peak is the largest s, total the sum of exp2(s - peak).",
         given=("q_tile", k, v) if reads_k else (v,),
         state=("peak", "total", "acc"),
         coordinate="i",

@@ -86,15 +86,11 @@ def sums(slopes: Slopes, along: str = "tl.sum({}, 1)") -> list[str]:
     return lines
 
 
-def through(slopes: Slopes, other: str, into: str) -> str:
-    """Return `into` with ds, times d score / d qk where that is among the slopes, through `other`."""
-    ds = times("ds", literal(slopes.get("slope"), "slope"))
-    return product(cast(ds, other), other, into)
-
-
-def cast(value: str, like: str) -> str:
-    """Return a float32 tile in the type of another, as an operand of a product."""
-    return f"({value}).to({like}.dtype)" if " " in value else f"{value}.to({like}.dtype)"
+def through(slopes: Slopes, other: str, into: str) -> list[str]:
+    """Return statements that add ds, times d score / d qk where that is among them, by `other`."""
+    factor = literal(slopes.get("slope"), "slope")
+    scaled = [f"ds = ds * {factor}"] if factor else []
+    return [*scaled, f"{into} = {product(f'ds.to({other}.dtype)', other, into)}"]
 
 
 def weight_name(stream: Stream) -> tuple[str, ...]:

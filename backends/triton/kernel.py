@@ -45,11 +45,12 @@ class KernelText:
         decorator = f"@jit(do_not_specialize=[{', '.join(lengths)}])"
         return define(self.name, [*parameters, *BLOCKS], self.doc, self.body, decorator)
 
-    def launch(self, grid: str) -> str:
+    def launch(self, grid: str, depth: int = 1) -> str:
         """Return the launcher's statements, which read `block_i, block_j, warps, stages`.
 
         Args:
             grid: expression for the number of programs.
+            depth: how deep they stand.
         """
         arguments = [
             *self.pointers,
@@ -57,7 +58,7 @@ class KernelText:
             *(self.names.host(each) for each in self.sizes),
             *("block_i", "block_j", "dot_precision(q)", *OPTIONS),
         ]
-        launched = call(f"{self.name}[({grid},)]", arguments, depth=2)
+        launched = call(f"{self.name}[({grid},)]", arguments, depth + 1)
         return "with torch.cuda.device_of(q):\n" + indent(launched, "    ")
 
 

@@ -9,7 +9,6 @@ from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.gradient import (
     KEYS_BY_QUERIES,
     Slopes,
-    cast,
     formulas,
     nothing_outside,
     score_gradient,
@@ -48,7 +47,6 @@ def _step(problem: Problem, stream: Stream) -> Step:
         slopes = {**slopes, "slope": stream.slope}
     lse, delta = (problem.statistic(stream, name) for name in ("lse", "delta"))
     weight = "" if _is_late(stream, stream.weight) else "weight"
-    weights = cast(times("p", weight), "grad_tile")
     body = [
         "rows = first + tl.arange(0, BLOCK_I)",
         near("rows", "n", stream.masked),
@@ -60,8 +58,9 @@ def _step(problem: Problem, stream: Stream) -> Step:
         *score_gradient(stream, slopes, KEYS_BY_QUERIES),
         at_edges(stream, nothing_outside(stream, slopes, "(rows < n)[None, :]", also="p")),
         *sums(slopes),
-        f"grad_v_tile = {product(weights, 'grad_tile', 'grad_v_tile')}",
-        f"grad_k_tile = {through(slopes, 'q_tile', 'grad_k_tile')}",
+        *([f"p = p * {weight}"] if weight else []),
+        f"grad_v_tile = {product('p.to(grad_tile.dtype)', 'grad_tile', 'grad_v_tile')}",
+        *through(slopes, "q_tile", "grad_k_tile"),
     ]
     return Step(
         name=problem.private(f"keys_step{stream.tag}"),

@@ -20,6 +20,12 @@ def call(head: str, arguments: Sequence[str], depth: int = 1) -> str:
     return _listed(head, arguments, "", depth)
 
 
+def listing(head: str, items: Sequence[str], tail: str = "") -> str:
+    """Return `head a, b tail` one level deep, with parentheses where it takes several lines."""
+    line = f"{head}{', '.join(items)}{tail}"
+    return line if len(line) + 4 <= WIDTH else _listed(head, items, tail, 1)
+
+
 def define(
     name: str,
     parameters: Sequence[str],

@@ -15,12 +15,13 @@ from attnc.backends.triton.gradient import (
     formulas,
     nothing_outside,
     score_gradient,
+    sums,
     weight_name,
 )
 from attnc.backends.triton.kernel import KernelText, kernel_text
 from attnc.backends.triton.pieces import axes, captures, key_head, key_sizes, rows_of
 from attnc.backends.triton.problem import Problem, Stream
-from attnc.backends.triton.tiles import Walk, over_keys, reach
+from attnc.backends.triton.tiles import Walk, holds_pair, over_keys
 
 
 def pairs(problem: Problem, stream: Stream) -> KernelText:
@@ -34,11 +35,11 @@ def pairs(problem: Problem, stream: Stream) -> KernelText:
     statistics = [problem.statistic(stream, name) for name in ("lse", "delta")]
     buffers = [each.buffer for each in terms]
     used = captures([*formulas(stream, slopes), stream.weight])
-    found, inside = reach(over_keys(stream), stream, problem.names)
+    found, inside = holds_pair(over_keys(stream), stream, problem.names)
     return kernel_text(
         problem,
         f"pairs{stream.tag}",
-        "Gradients of what scores read by query and key, summed over a part of the batch.",
+        "Gradients of what scores read by query and key, over a part of the batch.",
         inputs=["q", k, v, *statistics, "grad_out"],
         outputs=buffers,
         contiguous=[*statistics, *buffers],
@@ -61,7 +62,8 @@ def _body(
     yield "end = tl.minimum(begin + span, batch)"
     if inside:
         yield from found.lines
-        yield f"end = tl.where({inside}, end, begin)  # else all pairs are masked"
+        yield f"allowed = {inside}"
+        yield "end = tl.where(allowed, end, begin)"
     yield "for b in range(begin, end):\n" + indent(_one_element(problem, stream, slopes), "    ")
     yield f"at = (part * n + rows[:, None]) * {m} + cols[None, :]"
     yield f"stored = (rows < n)[:, None] & (cols < {m})[None, :]"
@@ -93,7 +95,7 @@ _PLACE = """\
 tiles_i = tl.cdiv(n, BLOCK_I)
 tiles_j = tl.cdiv({m}, BLOCK_J)
 program = tl.program_id(0)
-part = (program // tiles_i // tiles_j).to(tl.int64)  # of the batch; heads lie innermost
+part = (program // tiles_i // tiles_j).to(tl.int64)  # heads innermost
 h = part % heads
 first_i = program % tiles_i * BLOCK_I
 first_j = program // tiles_i % tiles_j * BLOCK_J

@@ -34,8 +34,9 @@ def stored(
 
 def product(left: str, right: str, into: str = "") -> str:
     """Return left times right, added to `into` if given; both are tiles."""
-    last = into or "out_dtype=tl.float32"
-    return f"tl.dot({left}, {right}, {last}, input_precision=PRECISION)"
+    if into:
+        return f"tl.dot({left}, {right}, {into}, PRECISION)"
+    return f"tl.dot({left}, {right}, None, PRECISION, out_dtype=tl.float32)"
 
 
 def key_head(stream: Stream) -> str:

@@ -123,7 +123,7 @@ class Problem:
 
     def private(self, name: str) -> str:
         """Return the name of a function of this site."""
-        return f"_{self.name}_{name}"
+        return f"{self.name}_{name}"
 
     @property
     def late_slope(self) -> Formula | None:
@@ -152,6 +152,19 @@ class Problem:
         """Captured tensors that the loss reaches, by generated name in argument order."""
         reached = {load.tensor for each in self.terms() for load in each.reads}
         return [each.name for each in self.names.tensors.values() if each.tensor in reached]
+
+    @property
+    def gradients(self) -> list[str]:
+        """Names of all gradients, in the order of the arguments."""
+        return [f"grad_{name}" for name in (*self.inputs, *self.learned)]
+
+    @property
+    def backward_arguments(self) -> list[str]:
+        """Names of all that the backward pass takes."""
+        grads = ["grad_out", *(["grad_lse"] if self.with_lse else [])]
+        saved = [] if self.summed else ["out", "lse"]
+        wanted = ["wanted"] if self.learned else []
+        return [*grads, *self.names.arguments, *saved, *wanted]
 
     def terms(self) -> Iterator[Term]:
         """Yield the terms of all streams."""
@@ -218,7 +231,7 @@ class _Reader:
         )
 
     def _formula(self, tree: ScoreTree, name: str, doc: str) -> Formula:
-        function = f"_{self._site.name}_{name}{self._tag}"
+        function = f"{self._site.name}_{name}{self._tag}"
         return formula(simplify(tree), function, doc, self._names, self._ranges)
 
     def _terms(self, source: Source, summed: bool) -> Iterator[Term]:

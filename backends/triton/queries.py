@@ -57,7 +57,7 @@ def _step(problem: Problem, stream: Stream) -> Step:
         *score_gradient(stream, slopes, QUERIES_BY_KEYS),
         at_edges(stream, nothing_outside(stream, slopes, f"(cols < {m})[None, :]")),
         *sums(slopes),
-        f"grad_q_tile = {through(slopes, 'k_tile', 'grad_q_tile')}",
+        *through(slopes, "k_tile", "grad_q_tile"),
     ]
     return Step(
         name=problem.private(f"queries_step{stream.tag}"),

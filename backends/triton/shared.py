@@ -1,6 +1,6 @@
 """Functions that the kernels of all sites call; once in every file of kernels."""
 
-IMPORTS = '''
+IMPORTS = '''\
 try:
     import triton
     import triton.language as tl
@@ -12,7 +12,7 @@ except ImportError:  # without triton only the CPU implementations run
         return function or jit
 '''
 
-PLACE = '''
+PLACE = '''\
 @jit
 def place(length, heads, BLOCK: tl.constexpr):
     """Tile, batch element and head of this program; neighbours share batch element and head."""
@@ -23,7 +23,7 @@ def place(length, heads, BLOCK: tl.constexpr):
     return program % tiles, b, h
 '''
 
-LOAD_ROWS = '''
+LOAD_ROWS = '''\
 @jit
 def load_rows(x, b, h, rows, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr):
     """Read rows of x[b, h] as a tile [rows, PADDED], with zeros from column WIDTH on."""
@@ -34,9 +34,11 @@ def load_rows(x, b, h, rows, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr)
     return tl.load(row + columns * strides[3], mask=columns < WIDTH, other=0.0)
 '''
 
-STORE_ROWS = '''
+STORE_ROWS = '''\
 @jit
-def store_rows(tile, x, b, h, rows, length, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr):
+def store_rows(
+    tile, x, b, h, rows, length, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr
+):  # fmt: skip
     """Write a tile to rows of x[b, h], except rows past the end and columns of padding."""
     columns = tl.arange(0, PADDED)[None, :]
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
@@ -44,7 +46,7 @@ def store_rows(tile, x, b, h, rows, length, strides, WIDTH: tl.constexpr, PADDED
     tl.store(row + columns * strides[3], tile.to(x.dtype.element_ty), mask=inside)
 '''
 
-LOAD_LSE = '''
+LOAD_LSE = '''\
 @jit
 def load_lse(lse, at):
     """Read lse in base 2; 0 for queries without keys, all of whose weights are 0."""
@@ -52,28 +54,54 @@ def load_lse(lse, at):
     return tl.where(value == float("-inf"), 0.0, value)
 '''
 
-BY_TOKEN = '''
+BY_TOKEN = '''\
 def by_token(x, width):
-    """An uninitialised [b, h, n, width] whose heads lie beside each other: to merge them is free."""
+    """An empty [b, h, n, width] whose heads lie side by side, so that merging them is free."""
     batch, heads, length, _ = x.shape
     space = torch.empty((batch, length, heads, width), dtype=x.dtype, device=x.device)
     return space.transpose(1, 2)
 '''
 
-TILE_FOR = '''
-def tile_for(choices, length, q):
-    """Choose (rows of q, rows of k, warps, stages) by card and by the length of the tiled side.
-
-    float32, and cards that are not listed, take what fits every card.
-    """
-    if q.dtype not in (torch.float16, torch.bfloat16, torch.float32):
-        raise TypeError(f"these kernels take float16, bfloat16 and float32, not {q.dtype}")
-    card = torch.cuda.get_device_capability(q.device) if q.element_size() == 2 else None
-    by_length = choices.get(card, choices[None])
-    return next(tile for most, tile in by_length.items() if most is None or length <= most)
+BY_QUERY = '''\
+def by_query(q, *shape):
+    """An empty tensor for statistics or sums, float32 at least; [b, h, n] unless stated."""
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    return torch.empty(shape or q.shape[:3], dtype=dtype, device=q.device)
 '''
 
-DOT_PRECISION = '''
+RELAID = '''\
+def relaid(x):
+    """The same values, laid out as `by_token` does."""
+    return by_token(x, x.shape[-1]).copy_(x)
+'''
+
+IF_WANTED = '''\
+def if_wanted(grad, wanted):
+    """The gradient of a captured tensor, or nothing where no one asks for it."""
+    return grad.contiguous() if wanted else grad.new_empty(0)
+'''
+
+CARD_OF = '''\
+def card_of(q):
+    """The compute capability that tiles are listed by; None in float32, which takes others."""
+    if q.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        raise TypeError(f"no kernels for {q.dtype}: use float16, bfloat16 or float32")
+    half = q.element_size() == 2
+    return torch.cuda.get_device_capability(q.device) if half else None
+'''
+
+TILE_FOR = '''\
+def tile_for(tiles, length, q):
+    """Choose (rows of q, rows of k, warps, stages) by card and by the length of the tiled side.
+
+    Cards that are not listed take what fits every card.
+    """
+    by_length = tiles.get(card_of(q), tiles[None])
+    longest = min((most for most in by_length if most and length <= most), default=None)
+    return by_length[longest]
+'''
+
+DOT_PRECISION = '''\
 def dot_precision(q):
     """How float32 products are computed: as exactly as float32, unless torch allows TF32."""
     if torch.version.hip or not torch.backends.cuda.matmul.allow_tf32:
@@ -81,16 +109,17 @@ def dot_precision(q):
     return "tf32"
 '''
 
-SCATTER = '''
-def scatter(grad, like, at):
-    """Sum the gradients of reads into a tensor like the one that was read.
+READ_GRADIENT = '''\
+def read_gradient(read, tensor, grad):
+    """Gradient of a tensor, from those of all elements that `read` takes of it.
 
-    grad: float32, one for each read; at: the index of each along every axis, or None for an axis
-    read in order. Sums run in a fixed order: the result is the same in every run.
+    grad: float32, with further axes to sum over. The order of sums is fixed: the result is the
+    same in every run.
     """
-    total = torch.zeros(like.shape, dtype=torch.float32, device=like.device)
-    return torch.ops.aten.index_put_(total, at, grad, True).to(like.dtype)
+    elements, backward = torch.func.vjp(read, tensor)
+    (total,) = backward(grad.sum_to_size(elements.shape).to(elements.dtype))
+    return total.contiguous()
 '''
 
 DEVICE = (PLACE, LOAD_ROWS, STORE_ROWS, LOAD_LSE)
-HOST = (BY_TOKEN, TILE_FOR, DOT_PRECISION)
+HOST = (BY_TOKEN, BY_QUERY, CARD_OF, TILE_FOR, DOT_PRECISION)

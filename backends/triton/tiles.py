@@ -7,15 +7,8 @@ from dataclasses import dataclass
 from attnc.backends.triton.expressions import Printer
 from attnc.backends.triton.names import Names
 from attnc.backends.triton.problem import Stream
-from attnc.dsl.attention import ScoreTree
-from attnc.dsl.scorelang import (
-    KeyRangeText,
-    LinearBand,
-    as_size,
-    at_least,
-    coordinates,
-    key_range_text,
-)
+from attnc.dsl.attention import Constant, ScoreTree
+from attnc.dsl.scorelang import LinearBand, as_size, at_least, coordinates, fill, make
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +76,7 @@ def over_queries(stream: Stream) -> Side:
     return Side(mirrored, "first_j", "last_j", "n", "BLOCK_I", "")
 
 
+NOTHING = Constant(0)
 _BOUNDS = ("begin", "whole", "rest", "end")
 
 
@@ -98,63 +92,65 @@ def walk(side: Side, stream: Stream, names: Names) -> Walk:
     """
     printer = Printer(names, stream.ranges)
     begin, whole, rest, end = (f"{name}{side.tag}" for name in _BOUNDS)
-    block = side.block
-    reach = key_range_text(
-        side.inside, side.low, side.high, side.length, printer.expression,
-        "tl.minimum({a}, {b})", "tl.maximum({a}, {b})",
-    )  # fmt: skip
+    left, right, block = side.inside.left, side.inside.right, side.block
+    start, stop = _start(side.low, left, printer), _stop(side.high, right, side.length, printer)
+    full_start = _start(side.high, left, printer)
+    full_stop = _stop(side.low, right, side.length, printer)
     lines = list(printer.lines)
-    start, stop = reach.start, reach.stop
-    if side.inside.left is not None:
+    if left is not None:
         lines.append(f"{begin} = {start} // {block} * {block}")
         start = begin
-    if side.inside.right is not None:
+    if right is not None:
         lines.append(f"{end} = {stop}")
         stop = end
     used = frozenset(printer.used - {"b", "h"})
     if stream.masked:
         return Walk(tuple(lines), (Loop(start, stop, True),), used)
-    lines += _whole_tiles(reach, side, whole, rest)
-    loops = [Loop(whole if side.inside.left is not None else "0", rest, False)]
-    if side.inside.left is not None:
-        loops.insert(0, Loop(start, f"tl.minimum({whole}, {stop})", True))
-    return Walk(tuple(lines), (*loops, Loop(rest, stop, True)), used)
+    loops = [Loop(start, rest, False), Loop(rest, stop, True)]
+    down = f"{full_stop} // {block} * {block}"
+    if left is not None:
+        lines.append(f"{whole} = tl.cdiv({full_start}, {block}) * {block}")
+        down = f"tl.maximum({down}, {whole})"
+        before = Loop(start, f"tl.minimum({whole}, {stop})", True)
+        loops = [before, Loop(whole, rest, False), Loop(rest, stop, True)]
+    elif right is not None and not _is_natural(right):  # the first rows may reach nothing
+        down = f"tl.maximum({full_stop}, 0) // {block} * {block}"
+    return Walk((*lines, f"{rest} = {down}"), tuple(loops), used)
 
 
-def reach(side: Side, stream: Stream, names: Names) -> tuple[Walk, str]:
+def holds_pair(side: Side, stream: Stream, names: Names) -> tuple[Walk, str]:
     """Return statements, and the condition that the tile from `first_j` on holds a pair allowed.
 
     The condition is empty where the band does not tell.
     """
     printer = Printer(names, stream.ranges)
-    sides = [each for each in (side.inside.left, side.inside.right) if each is not None]
-    if any("b" in coordinates(each) for each in sides):
+    left, right = side.inside.left, side.inside.right
+    if any("b" in coordinates(each) for each in (left, right) if each is not None):
         return Walk((), (), frozenset()), ""
-    band = key_range_text(
-        side.inside, side.low, side.high, side.length, printer.expression,
-        "tl.minimum({a}, {b})", "tl.maximum({a}, {b})",
-    )  # fmt: skip
     conditions = []
-    if side.inside.left is not None:
-        conditions.append(f"(first_j + {side.block} > {band.start})")
-    if side.inside.right is not None:
-        conditions.append(f"(first_j < {band.stop})")
-    used = frozenset(printer.used - {"h"})
-    return Walk(tuple(printer.lines), (), used), " & ".join(conditions)
+    if left is not None:
+        conditions.append(f"first_j + {side.block} > {_start(side.low, left, printer)}")
+    if right is not None:
+        conditions.append(f"first_j < {_stop(side.high, right, side.length, printer)}")
+    joined = " & ".join(f"({each})" if len(conditions) > 1 else each for each in conditions)
+    return Walk(tuple(printer.lines), (), frozenset(printer.used - {"h"})), joined
 
 
-def _whole_tiles(reach: KeyRangeText, side: Side, whole: str, rest: str) -> list[str]:
-    """Bound the tiles in which every pair is allowed."""
-    block = side.block
-    down = f"{reach.full_stop} // {block} * {block}"
-    if side.inside.left is not None:
-        return [
-            f"{whole} = tl.cdiv({reach.full_start}, {block}) * {block}",
-            f"{rest} = tl.maximum({down}, {whole})",
-        ]
-    if side.inside.right is None or _is_natural(side.inside.right):
-        return [f"{rest} = {down}"]
-    return [f"{rest} = tl.maximum({reach.full_stop}, 0) // {block} * {block}"]
+def _start(row: str, left: ScoreTree | None, printer: Printer) -> str:
+    """Return the first row in reach of a row."""
+    if left is None:
+        return "0"
+    if left == NOTHING:
+        return row
+    return fill("tl.maximum({a} - {b}, 0)", row, printer.expression(left))
+
+
+def _stop(row: str, right: ScoreTree | None, length: str, printer: Printer) -> str:
+    """Return the end of the rows in reach of a row."""
+    if right is None:
+        return length
+    beyond = printer.expression(make("add", right, Constant(1)))
+    return fill("tl.minimum({a} + {b}, {c})", row, beyond, length)
 
 
 def _is_natural(tree: ScoreTree) -> bool:

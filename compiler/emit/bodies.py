@@ -36,7 +36,7 @@ from attnc.compiler.emit.flow import Flow, Line
 from attnc.compiler.emit.initial import weight
 from attnc.compiler.emit.loops import Roller
 from attnc.compiler.emit.members import Folder, Member
-from attnc.compiler.emit.naming import Names, class_name
+from attnc.compiler.emit.naming import Names, class_name, identifier
 from attnc.compiler.emit.reader import read_expression
 from attnc.compiler.emit.steps import Kernels, Steps, origin, span_of
 from attnc.compiler.leaf import Attend
@@ -44,8 +44,8 @@ from attnc.dsl.graph import Body, Weight
 from attnc.dsl.spans import Span
 
 Scalar = Union[int, float, bool, str]
-Construct = Callable[[fx.GraphModule], Call]
-"""Gives the constructor call of a block's class, for one instance."""
+Construct = Callable[[fx.GraphModule, Union[Span, None]], Call]
+"""Gives the constructor call of a block's class, for one instance and the text that asks for it."""
 
 TRAINING = Attribute(Name("self"), "training")
 
@@ -112,7 +112,7 @@ class _Reader:
         self.constants = constants_of(module)
         self.root = self._root()
         self.output = _output(module)
-        self.steps = Steps(module, self.root, kernels, frozenset(self._exits().values()))
+        self.steps = Steps(module, self.root, kernels, self._exits())
 
     def read(self) -> ClassCode:
         """Return the class."""
@@ -130,7 +130,7 @@ class _Reader:
             forward,
             tuple(self.constants) + tuple(self._buffers()),
             _settings(self.body),
-            tuple(self._exits()),
+            tuple(self._exits().values()),
         )
 
     # Members ----------------------------------------------------------------------------
@@ -143,10 +143,13 @@ class _Reader:
         for path, declared in weights.items():
             root.add(path, weight(declared, sites.get(path)))
         for path, part in _parts(self.module):
-            source = getattr(part, "attnc_source", None)
-            made = read_expression(source) if source else self.construct(cast(fx.GraphModule, part))
-            root.add(path, Member(_from(made, sites.get(path))))
+            root.add(path, Member(self._constructor(part, sites.get(path))))
         return root
+
+    def _constructor(self, part: nn.Module, span: Span | None) -> Expr:
+        if isinstance(part, fx.GraphModule):
+            return self.construct(part, span)
+        return _from(read_expression(str(part.attnc_source)), span)
 
     def _first_uses(self) -> dict[str, Span | None]:
         uses: dict[str, Span | None] = {}
@@ -162,9 +165,9 @@ class _Reader:
 
     def _tables(self) -> Iterator[Statement]:
         """Yield the statements of `__init__` that compute constants."""
-        names = Names({}, self.reserved)
+        names = Names({}, self.reserved | set(_settings(self.body)))
         for name, constant in self.constants.items():
-            steps = Steps(constant, Folder(), self.kernels, frozenset())
+            steps = Steps(constant, Folder(), self.kernels, {})
             flow = Flow(steps.all(), (argument(_output(constant)),))
             names.wishes.update(steps.wishes)
             register = Attribute(Name("self"), "register_buffer")
@@ -205,23 +208,23 @@ class _Reader:
         return {name: node for name, node in outputs.items() if name not in late}
 
     def _exits(self) -> dict[str, str]:
-        """Return the early exits: name -> node."""
+        """Return the early exits: node -> name."""
         if not isinstance(self.output, dict):
             return {}
         return {
-            name: node.name
+            node.name: name
             for name, node in self.output.items()
             if name in self.body.exits and isinstance(node, fx.Node)
         }
 
     def _with_exits(self, lines: Sequence[Line]) -> Iterator[Line]:
-        cuts = {node: name for name, node in self._exits().items()}
+        cuts = self._exits()
         for line in lines:
             yield line
             targets = line.statement.targets if isinstance(line.statement, Assign) else ()
             for target in targets:
                 if isinstance(target, Ref) and target.node in cuts:
-                    yield Line(_cut(cuts[target.node], target))
+                    yield Line(_cut(cuts[target.node], target), line.train)
 
     def _sizes(self) -> Iterator[Line]:
         """Yield the reads of sizes that come first, those of one port together."""
@@ -230,14 +233,13 @@ class _Reader:
             axes[port].setdefault(axis, node.name)
         for port, wanted in axes.items():
             shape = Attribute(Ref(port.name), "shape")
+            if len(wanted) == 1:
+                ((axis, name),) = wanted.items()
+                yield Line(Assign((Ref(name),), Index(shape, (Literal(axis, fixed=True),))))
+                continue
             rank = len(origin(port).types[0].shape)
-            if len(wanted) > 1:
-                targets = tuple(
-                    Ref(wanted[axis]) if axis in wanted else Name("_") for axis in range(rank)
-                )
-                yield Line(Assign(targets, shape, unpack=True))
-            for axis, node in wanted.items() if len(wanted) == 1 else ():
-                yield Line(Assign((Ref(node),), Index(shape, (Literal(axis, fixed=True),))))
+            names = [Ref(wanted[axis]) if axis in wanted else Name("_") for axis in range(rank)]
+            yield Line(Assign(tuple(names), shape, unpack=True))
 
     # Shapes -----------------------------------------------------------------------------
 
@@ -246,9 +248,7 @@ class _Reader:
         return self.steps.shape(types[0]) if len(types) == 1 else None
 
     def _results(self) -> Iterator[ListOf | None]:
-        given = self.output
-        items = given.values() if isinstance(given, dict) else given
-        for item in items if isinstance(given, (tuple, list, dict)) else (given,):
+        for item in _results_of(self.output):
             yield self._shape(item) if isinstance(item, fx.Node) else None
 
 
@@ -263,7 +263,14 @@ def _parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
 
 
 def _output(module: fx.GraphModule) -> Argument:
-    return next(node for node in module.graph.nodes if node.op == "output").args[0]
+    (node,) = module.graph.find_nodes(op="output")
+    return cast(Argument, node.args[0])
+
+
+def _results_of(output: Argument) -> list[Argument]:
+    if isinstance(output, dict):
+        return list(output.values())
+    return list(output) if isinstance(output, (tuple, list)) else [output]
 
 
 def _last(result: Expr, late: Mapping[str, str]) -> Iterator[Line]:
@@ -289,6 +296,7 @@ def _under(train: bool, statements: tuple[Statement, ...]) -> tuple[Statement, .
 
 def _from(made: Expr, span: Span | None) -> Expr:
     """Return a constructor whose numbers come from a text of the spec."""
+
     def change(expr: Expr) -> Expr | None:
         return Literal(expr.value, span) if isinstance(expr, Literal) else None
 
@@ -312,5 +320,5 @@ def _returned(output: Argument) -> str:
 
 def _settings(body: Body) -> Mapping[str, Scalar]:
     """Return the numbers and words that a block was elaborated for, sizes first."""
-    known = {**body.dims, **body.arguments}
+    known = {identifier(name): value for name, value in {**body.dims, **body.arguments}.items()}
     return {n: value for n, value in known.items() if isinstance(value, (int, float, bool, str))}

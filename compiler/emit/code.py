@@ -35,11 +35,13 @@ class Literal:
     Attributes:
         origin: the text of the spec that asked for it.
         fixed: it is part of the code's structure, such as an axis, and never becomes a parameter.
+        is_note: it stands in a comment: a size, or the name of one.
     """
 
     value: Constant
     origin: Span | None = field(compare=False, repr=False, default=None)
     fixed: bool = field(compare=False, default=False)
+    is_note: bool = field(compare=False, default=False)
 
 
 @dataclass(frozen=True, slots=True)

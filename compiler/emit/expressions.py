@@ -61,6 +61,9 @@ _AXES: Mapping[str, tuple[int, ...]] = {
 }  # fmt: skip
 """Positions, after the tensor, where a function takes axes: never worth a parameter."""
 
+_VARIADIC = frozenset({"permute", "reshape", "expand", "view", "repeat", "tile", "flip"})
+"""Methods that take sizes or axes one by one as well as in a tuple."""
+
 _AXIS_KEYWORDS = frozenset({"dim", "dims", "axis", "start_dim", "end_dim", "dim0", "dim1"})
 
 
@@ -100,7 +103,7 @@ def _items(values: tuple[object, ...], origin: Span | None, fixed: bool) -> tupl
 
 
 def _slice(value: slice, origin: Span | None, fixed: bool) -> Expr:
-    parts = (value.start, value.stop, value.step)
+    parts = (value.start or None, value.stop, value.step)
     return Slice(*(None if part is None else argument(part, origin, fixed) for part in parts))
 
 
@@ -143,6 +146,8 @@ def call_method(node: fx.Node, origin: Span | None) -> Expr:
     """Return a `call_method` node as a call of a method of its first argument."""
     base, *rest = node.args
     name = str(node.target)
+    if name in _VARIADIC and len(rest) == 1 and isinstance(rest[0], (tuple, list)):
+        rest = list(rest[0])
     axes = set(_AXES.get(name, ()))
     function = Attribute(argument(base, origin), name)
     return Call(function, *_arguments(tuple(rest), node.kwargs, axes, origin))

@@ -20,14 +20,25 @@ from attnc.compiler.emit.code import (
     ListOf,
     Ref,
     Statement,
+    Tree,
+    literals_in,
     refs_in,
     rewrite,
+    walk,
 )
-from attnc.compiler.emit.printer import WIDTH, flat
+from attnc.compiler.emit.layout import WIDTH, links
+from attnc.compiler.emit.text import flat
 
 _ROOM = WIDTH - 22
 """Columns for a value: what indents and targets leave, and some air."""
+_SHORT = 50
+"""Columns for a call that is taken an item of."""
+_NAMED = 6
+"""Columns by which the name of a parameter is longer than its value."""
 _DEPTH = 4
+"""How deep calls may nest."""
+_LINKS = 7
+"""How many calls a chain may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,7 @@ class Flow:
 
     def _take(self, step: Step) -> None:
         if step.is_free:
-            self._free[step.node] = step.value
+            self._free[step.node] = self._filled(step.value, {})
             return
         if not step.targets and not self._uses[step.node]:
             return
@@ -168,9 +179,35 @@ class Flow:
 
 
 def _reads_well(value: Expr) -> bool:
+    """Say whether a value fits a line, or breaks nicely over several."""
     if isinstance(value, DictOf):
         return all(_reads_well(item) for _, item in value.items)
-    return len(flat(value)) <= _ROOM and depth(value) <= _DEPTH
+    if depth(value) > _DEPTH or any(map(_is_long_index, walk(value))):
+        return False
+    if width(value) <= _ROOM:
+        return True
+    if not isinstance(value, Call):
+        return False
+    chain = links(value)
+    if len(chain) > 2:
+        return len(chain) <= _LINKS and all(len(link.text) <= _ROOM for link in chain)
+    return len(chain) == 1 and depth(value) <= 2 and _breaks_between_arguments(value)
+
+
+def _is_long_index(part: Tree) -> bool:
+    return isinstance(part, Index) and isinstance(part.base, Call) and width(part) > _SHORT
+
+
+def _breaks_between_arguments(call: Call) -> bool:
+    items = [*call.arguments, *(item for _, item in call.keywords)]
+    return len(items) > 1 and all(width(item) <= _ROOM for item in items)
+
+
+def width(expr: Expr) -> int:
+    """Return the columns that an expression takes, numbers being names once they are parameters."""
+    values = [literal.value for literal in literals_in(expr)]
+    numbers = [value for value in values if isinstance(value, int) and abs(value) > 1]
+    return len(flat(expr)) + _NAMED * len(numbers)
 
 
 def depth(expr: Expr) -> int:

@@ -20,7 +20,7 @@ from attnc.compiler.emit.code import (
     walk,
 )
 from attnc.compiler.emit.naming import singular, unused
-from attnc.compiler.emit.printer import flat
+from attnc.compiler.emit.text import flat
 
 _LONGEST = 16
 """The most statements that a loop may hold."""
@@ -63,7 +63,9 @@ class Roller:
         while at < len(statements):
             period, turns = _best(patterns, at)
             if turns > 1:
-                yield self._loop(statements[at : at + period], patterns[at : at + 2 * period], turns)
+                yield self._loop(
+                    statements[at : at + period], patterns[at : at + 2 * period], turns
+                )
             else:
                 yield statements[at]
             at += period * turns
@@ -89,14 +91,14 @@ class Roller:
                 return outer, (*positions, position)
         return expr, ()
 
-    def _loop(
-        self, body: tuple[Statement, ...], patterns: list[_Pattern], turns: int
-    ) -> Statement:
+    def _loop(self, body: tuple[Statement, ...], patterns: list[_Pattern], turns: int) -> Statement:
         period = len(body)
         reads = [read for pattern in patterns[:period] for read in pattern.reads]
         later = [read for pattern in patterns[period:] for read in pattern.reads]
         moving = iter([_moving(one, two) for one, two in zip(reads, later, strict=True)])
-        names = self.names | {t for part in walk(body) if isinstance(part, For) for t in part.targets}
+        names = self.names | {
+            t for part in walk(body) if isinstance(part, For) for t in part.targets
+        }
         found: dict[Expr, str] = {}
 
         def change(expr: Expr) -> Expr | None:

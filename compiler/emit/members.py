@@ -24,7 +24,8 @@ from attnc.compiler.emit.code import (
     rewrite,
 )
 from attnc.compiler.emit.naming import identifier
-from attnc.compiler.emit.printer import WIDTH, flat
+from attnc.compiler.emit.layout import WIDTH
+from attnc.compiler.emit.text import flat
 
 SELF = Name("self")
 
@@ -176,5 +177,4 @@ def _bare(call: Call) -> Expr:
 
 
 def _named(expr: Expr, given: Mapping[int, Literal], names: Mapping[int, str]) -> Expr | None:
-    at = next((at for at, literal in given.items() if literal is expr), None)
-    return Name(names[at]) if at in names else None
+    return next((Name(names[at]) for at in names if given[at] is expr), None)

@@ -116,7 +116,9 @@ class Names:
         for at, line in enumerate(lines):
             self._last_use |= dict.fromkeys(self._kept_alive(line.statement), at)
         parameters = [self._bind(port, self.wishes.get(port, port), -1, set()) for port in ports]
-        named = [Line(self._statement(line.statement, at), line.train) for at, line in enumerate(lines)]
+        named = [
+            Line(self._statement(line.statement, at), line.train) for at, line in enumerate(lines)
+        ]
         return parameters, named
 
     def _kept_alive(self, statement: Statement) -> list[str]:

@@ -9,9 +9,10 @@ parameter of its own. A number that the spec writes as a number stays one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 from attnc.compiler.emit.code import (
     Binary,
@@ -20,10 +21,13 @@ from attnc.compiler.emit.code import (
     Expr,
     Literal,
     Name,
-    Tree,
     Unary,
+    names_in,
+    rewrite,
     walk,
 )
+from attnc.compiler.emit.evaluation import evaluate
+from attnc.compiler.emit.naming import identifier, unused
 from attnc.compiler.emit.reader import read_expression
 from attnc.dsl.spans import Span
 
@@ -54,8 +58,12 @@ class Text:
 
 
 @lru_cache(maxsize=4096)
-def read_text(span: Span | None) -> Text:
-    """Read the text of a span as far as it is an expression as Python has them."""
+def read_text(span: Span | None, argument: str = "") -> Text:
+    """Read the text of a span as far as it is an expression as Python has them.
+
+    Args:
+        argument: read only what the text gives for the argument of this name, if it does.
+    """
     if span is None:
         return Text()
     words = frozenset(_WORD.findall(span.text))
@@ -63,30 +71,31 @@ def read_text(span: Span | None) -> Text:
         tree = read_expression(span.text)
     except ValueError:
         return Text(words)
+    given = dict(tree.keywords).get(argument) if isinstance(tree, Call) else None
+    if given is not None:
+        tree, words = given, frozenset(names_in(given))
     parts = list(walk(tree))
     numbers = frozenset(part.value for part in parts if isinstance(part, Literal))
-    computed = tuple(p for p in parts if isinstance(p, (Binary, Unary)) or _is_function(p))
+    computed = tuple(part for part in parts if isinstance(part, (Binary, Unary, Call)))
     return Text(words, numbers, computed)
 
 
-def _is_function(part: Tree) -> bool:
-    return isinstance(part, Call) and isinstance(part.function, Name) and not part.keywords
-
-
-@dataclass(slots=True)
 class Parameters:
     """The parameters of one class.
 
     Attributes:
-        settings: of each body.
-        found: name -> its value in each body, in the order in which code first needs them.
-        attributes: those that `forward` reads.
+        names: what the block calls its sizes and arguments -> the value in each body.
+        sizes: those of the names that are sizes of ports.
+        found: the parameters that code needs, in order of need.
     """
 
-    settings: Settings
-    found: dict[str, Column] = field(default_factory=dict)
-    attributes: set[str] = field(default_factory=set)
-    _known: dict[tuple[Column, Text], Expr] = field(default_factory=dict)
+    def __init__(self, settings: Settings, sizes: frozenset[str]) -> None:
+        self.settings, self.sizes = settings, sizes
+        first, *others = settings
+        shared = [name for name in first if all(name in other for other in others)]
+        self.names = {name: tuple(each[name] for each in settings) for name in shared}
+        self.found: dict[str, Column] = {}
+        self._made: dict[tuple[object, ...], Expr] = {}
 
     def expression(self, column: Column, literal: Literal, wish: str) -> Expr:
         """Return what stands for a literal: itself, or an expression over parameters.
@@ -94,20 +103,108 @@ class Parameters:
         Args:
             wish: a name for a parameter of its own.
         """
-        text = read_text(literal.origin)
-        made = self._fitting(column, text)
-        if made is None and len(set(map(_exact, column))) == 1:
+        made = self._fitting(column, read_text(literal.origin, wish))
+        if made is None and _is_constant(column):
             return literal
         if made is None:
             made = Name(self._own(column, wish))
         for part in walk(made):
             if isinstance(part, Name) and part.id in self.names:
                 self.found.setdefault(part.id, self.names[part.id])
+        self._made.setdefault(_exact(column), made)
         return made
 
-    @property
-    def names(self) -> dict[str, Column]:
-        """Return the columns of all settings that every body has."""
-        first, *others = self.settings
-        shared = [name for name in first if all(name in other for other in others)]
-        return {name: tuple(each[name] for each in self.settings) for name in shared}
+    def note(self, column: Column) -> Expr:
+        """Return what stands for a size in a comment: a number, a name, or `_` if it varies."""
+        sizes = {name: self.names[name] for name in self.sizes_in_order() if _is_large(column)}
+        for name, known in (*self.found.items(), *sizes.items()):
+            if _exact(known) == _exact(column):
+                return Name(name)
+        made = self._made.get(_exact(column))
+        if made is not None:
+            return made
+        if not _is_constant(column):
+            return Name("_")
+        return Name(column[0]) if isinstance(column[0], str) else Literal(column[0])
+
+    def ordered(self) -> list[str]:
+        """Return the names of the parameters: sizes, then arguments, then those of their own."""
+        known = [name for name in self.names if name in self.found]
+        return known + [name for name in self.found if name not in self.names]
+
+    # What fits --------------------------------------------------------------------------
+
+    def _fitting(self, column: Column, text: Text) -> Expr | None:
+        spelled_out = _is_constant(column) and column[0] in text.numbers
+        if spelled_out or (_is_constant(column) and not _is_number(column[0])):
+            return None
+        for candidate in self._candidates(column, text):
+            if self._gives(candidate, column):
+                return rewrite(candidate, self._usual)
+        return None
+
+    def _candidates(self, column: Column, text: Text) -> Iterator[Expr]:
+        """Yield expressions that may stand for a column, the most telling first."""
+        varies = not _is_constant(column)
+        mentioned = [name for name in self.names if name in text.words]
+        yield from map(Name, mentioned)
+        yield from text.expressions
+        if varies or _is_large(column):
+            yield from map(Name, self.sizes_in_order())
+        if varies:
+            yield from map(Name, self.names)
+        sizes = [n for n in self.sizes_in_order() if varies or _is_large(self.names[n])]
+        pairs = (*product(sizes, mentioned), *product(mentioned, sizes))
+        for left, right in pairs:
+            yield Binary("//", Name(left), Name(right))
+            yield Binary("*", Name(left), Name(right))
+            yield Call(Name("int"), (Binary("*", Name(left), Name(right)),))
+        if varies or _is_large(column):
+            for name, factor in product(sizes, _FACTORS):
+                yield Binary("*", Literal(factor, fixed=True), Name(name))
+                yield Binary("//", Name(name), Literal(factor, fixed=True))
+
+    def sizes_in_order(self) -> list[str]:
+        """Return the sizes of ports, in the order of the ports."""
+        return [name for name in self.names if name in self.sizes]
+
+    def _gives(self, expr: Expr, column: Column) -> bool:
+        if isinstance(expr, Name):
+            return expr.id in self.names and _exact(self.names[expr.id]) == _exact(column)
+        rows = zip(self.settings, column, strict=True)
+        return all(_exact((evaluate(expr, row),)) == _exact((value,)) for row, value in rows)
+
+    def _usual(self, expr: Expr) -> Expr | None:
+        """Replace an argument by the size of a port that always equals it."""
+        if not isinstance(expr, Name) or expr.id not in self.names or expr.id in self.sizes:
+            return None
+        column = self.names[expr.id]
+        if not _is_large(column):
+            return None
+        same = [name for name in self.sizes_in_order() if self.names[name] == column]
+        return Name(same[0]) if same else None
+
+    def _own(self, column: Column, wish: str) -> str:
+        for name, known in self.found.items():
+            if name not in self.names and _exact(known) == _exact(column):
+                return name
+        name = unused(identifier(wish), {*self.names, *self.found})
+        self.found[name] = column
+        return name
+
+
+def _exact(column: Column) -> tuple[object, ...]:
+    """Return a column with types, as 1, 1.0 and True are equal in Python."""
+    return tuple((type(value).__name__, value) for value in column)
+
+
+def _is_constant(column: Column) -> bool:
+    return len(set(_exact(column))) == 1
+
+
+def _is_number(value: Constant) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_large(column: Column) -> bool:
+    return all(isinstance(value, int) and value > _CHANCE for value in column)

@@ -48,13 +48,13 @@ class Steps:
         module: the block.
         root: what it holds, for references to it.
         kernels: gives the kernel of each site.
-        keep: nodes that get a line in any case.
+        exits: nodes that get a line in any case, with the name of the exit.
     """
 
     def __init__(
-        self, module: fx.GraphModule, root: Folder, kernels: Kernels, keep: frozenset[str]
+        self, module: fx.GraphModule, root: Folder, kernels: Kernels, exits: Mapping[str, str]
     ) -> None:
-        self.module, self.root, self.kernels, self.keep = module, root, kernels, keep
+        self.module, self.root, self.kernels, self.exits = module, root, kernels, exits
         self.nodes = tuple(module.graph.nodes)
         self.body = cast(Body | None, module.meta.get("body"))
 
@@ -69,6 +69,7 @@ class Steps:
         wishes: dict[str, str] = {}
         for node in self.nodes:
             name = node.target if node.op == "placeholder" else self._name(node)
+            name = self.exits.get(node.name, name)
             if name:
                 wishes[node.name] = identifier(str(name))
         return wishes
@@ -90,7 +91,7 @@ class Steps:
             node.name,
             self._value(node),
             self._targets(node, items),
-            is_named=self._is_named(node) or node.name in self.keep,
+            is_named=self._is_named(node) or node.name in self.exits,
             is_free=self._is_free(node),
             train=about.train,
             turn=_turn(node),
@@ -238,19 +239,18 @@ class Steps:
 
     def _shown_shape(self, node: fx.Node) -> ListOf | None:
         types = origin(node).types
-        return self.shape(types[0], span_of(node)) if len(types) == 1 else None
+        return self.shape(types[0]) if len(types) == 1 else None
 
-    def shape(self, type_: TensorType, span: Span | None = None) -> ListOf | None:
-        """Return a shape in the names of the block; none where it would be unreadable."""
-        known = {size: name for name, size in (self.body.dims if self.body else {}).items()}
-        items: list[Expr] = []
+    def shape(self, type_: TensorType) -> ListOf:
+        """Return a shape in the names of the block, `_` for a size with a long one."""
+        known: dict[Size, str] = {}
+        for name, size in (self.body.dims if self.body else {}).items():
+            known.setdefault(size, name)
+        items = []
         for size in type_.shape:
-            if isinstance(size, int):
-                items.append(Literal(size, span))
-            else:
-                items.append(Name(known.get(size, str(size))))
-        if any(isinstance(item, Name) and len(item.id) > _WIDEST for item in items):
-            return None
+            shown = size if isinstance(size, int) else known.get(size, str(size))
+            shown = shown if len(str(shown)) <= _WIDEST else "_"
+            items.append(Literal(shown, is_note=True))
         return ListOf(tuple(items))
 
 
@@ -272,9 +272,7 @@ def _turn(node: fx.Node) -> tuple[int, ...]:
     return tuple(int(name) for name in str(node.target).split(".") if name.isdigit())
 
 
-def _kernel_call(
-    kernel: Kernel, site: Site, operands: tuple[Expr, ...], span: Span | None
-) -> Expr:
+def _kernel_call(kernel: Kernel, site: Site, operands: tuple[Expr, ...], span: Span | None) -> Expr:
     if kernel.call is None:
         return Call(Name(kernel.name), operands)
     pairs = len(site.sources)
@@ -289,5 +287,3 @@ def _kernel_call(
         return Literal(expr.value, span) if isinstance(expr, Literal) else None
 
     return rewrite(template, change)
-
-

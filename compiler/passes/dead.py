@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import cast
+
 from torch import fx, nn
 
 from attnc.compiler.instances import container
 from attnc.compiler.kernel import Target
 from attnc.compiler.passes.rewrite import distinct, rewritten
+from attnc.compiler.unit import Extra
+from attnc.dsl.graph import Body
 
 
 def dead(module: fx.GraphModule, target: Target) -> fx.GraphModule:
@@ -28,15 +33,41 @@ def check_dead(module: fx.GraphModule) -> None:
 
 
 def _edit(graph: fx.Graph, module: fx.GraphModule) -> None:
+    _drop_arguments(graph, module)
     for node in reversed(graph.nodes):
         if _is_dead(node):
             graph.erase_node(node)
+    _drop_extras(graph, module)
     for path in _idle_paths(graph, module):
         holder, name = container(module, path)
         del holder._modules[name]
     for name in [*module._non_persistent_buffers_set]:
         if not graph.find_nodes(op="get_attr", target=name):
             delattr(module, name)
+
+
+def _drop_extras(graph: fx.Graph, module: fx.GraphModule) -> None:
+    """Drop arguments that are no ports of the spec and that nothing needs any more."""
+    extras = cast(Mapping[Body, tuple[Extra, ...]], module.meta["extras"])
+    ports = graph.find_nodes(op="placeholder")
+    first = len(ports) - max(map(len, extras.values()))
+    dropped = [at for at, port in enumerate(ports) if at >= first and not port.users]
+    for at in dropped:
+        graph.erase_node(ports[at])
+    module.meta["dropped"] = frozenset(dropped)
+    module.meta["extras"] = {
+        body: tuple(extra for at, extra in enumerate(given, first) if at not in dropped)
+        for body, given in extras.items()
+    }
+
+
+def _drop_arguments(graph: fx.Graph, module: nn.Module) -> None:
+    """Leave out of calls what the blocks called have dropped."""
+    for node in graph.find_nodes(op="call_module"):
+        block = module.get_submodule(str(node.target))
+        if isinstance(block, fx.GraphModule):
+            dropped = cast(frozenset[int], block.meta["dropped"])
+            node.args = tuple(arg for at, arg in enumerate(node.args) if at not in dropped)
 
 
 def _is_dead(node: fx.Node) -> bool:

@@ -8,38 +8,158 @@ reads its result, stays where it is and is marked with the bytes that fusing it 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import chain, count
 from typing import cast
 
-import torch
-import torch.nn.functional as F
 from torch import fx, nn
+from torch.fx.node import Argument
 
-from attnc.compiler.cost import type_bytes
 from attnc.compiler.instances import container
 from attnc.compiler.kernel import Site, Target
 from attnc.compiler.leaf import Attend
+from attnc.compiler.passes.fusible import fusible
 from attnc.compiler.passes.rewrite import distinct, replace_node, rewritten
-from attnc.compiler.passes.shapes import origin, type_of
-from attnc.compiler.targets import float_bytes
 from attnc.dsl import scorelang
-from attnc.dsl.attention import Constant, Dot, ScoreTree, Source
-from attnc.dsl.dims import Size
+from attnc.dsl.attention import Constant, Dot, ScoreTree, Source, Where
+
+VIEWS = frozenset(
+    {"transpose", "permute", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
+)
+"""Methods that a factor of all elements passes through."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fusible:
-    """Element-wise work beside an attention.
+def epilogue(module: fx.GraphModule, target: Target) -> fx.GraphModule:
+    """Return the module with scales inside the scores, and its fusible neighbours marked.
 
-    Attributes:
-        operand: `q`, `k0`, `v0` ... for what feeds it, `out` for what reads its result.
-        names: what the spec calls the results, in order of execution.
-        bytes: memory traffic that fusing would save: one write and one read of the operand.
+    Marks are in `meta["fusible"]` of each block: path of the attention -> `Fusible`s.
     """
+    new = rewritten(module, partial(_edit, target=target))
+    _name_apart(new)
+    return new
 
-    operand: str
-    names: tuple[str, ...]
-    bytes: Size
+
+def check_epilogue(module: fx.GraphModule) -> None:
+    """Check that no scale and no copy is left before an attention, and that names are unique.
+
+    Raises:
+        AssertionError: one is.
+    """
+    contents: dict[str, Site] = {}
+    for block in distinct(module):
+        for node, leaf in attentions(block.graph, block):
+            assert next(_factors(node, leaf.site), None) is None, f"{node.name} has a scale outside"
+            assert not _copies(node), f"{node.name} copies an operand"
+            same = contents.setdefault(leaf.site.name, leaf.site) == leaf.site
+            assert same, f"two sites are called {leaf.site.name}"
+
+
+def attentions(graph: fx.Graph, module: nn.Module) -> Iterator[tuple[fx.Node, Attend]]:
+    """Yield the attention nodes of a block with their leaves, in order."""
+    for node in graph.find_nodes(op="call_module"):
+        leaf = module.get_submodule(str(node.target))
+        if isinstance(leaf, Attend):
+            yield node, leaf
+
+
+def _edit(graph: fx.Graph, module: fx.GraphModule, target: Target) -> None:
+    marks = {}
+    for node, leaf in [*attentions(graph, module)]:
+        for copy in _copies(node):
+            replace_node(copy, cast(fx.Node, copy.args[0]))
+        site = leaf.site
+        for at, scaling, factor in [*_factors(node, site)]:
+            replace_node(scaling, scaling.all_input_nodes[0])
+            site = _scaled(site, at, factor)
+        holder, name = container(module, str(node.target))
+        holder.add_module(name, Attend(site, leaf.provider))
+        marks[str(node.target)] = fusible(node, site, module, target)
+    if marks:
+        module.meta["fusible"] = marks
+
+
+def _copies(node: fx.Node) -> list[fx.Node]:
+    """Return the operands that are copies into another memory order, for this node alone."""
+    operands = [arg for arg in node.args if isinstance(arg, fx.Node)]
+    return [each for each in operands if each.target == "contiguous" and len(each.users) == 1]
+
+
+# Scales -----------------------------------------------------------------------------------
+
+
+def _factors(node: fx.Node, site: Site) -> Iterator[tuple[int | None, fx.Node, float]]:
+    """Yield the scalings of q and k that serve this attention alone.
+
+    Each is (the source whose k it scales, or none for q; the scaling node; its factor).
+    """
+    keys = {1 + 2 * source: source for source in range(len(site.sources))}
+    for at, operand in enumerate(node.args):
+        if (at == 0 or at in keys) and isinstance(operand, fx.Node):
+            scaling = _scaling(operand, node)
+            if scaling is not None:
+                yield keys.get(at), *scaling
+
+
+def _scaling(operand: fx.Node, reader: fx.Node) -> tuple[fx.Node, float] | None:
+    """Return the node that scales an operand by a number, and the number, seen through views."""
+    while [*operand.users] == [reader] and reader.all_input_nodes.count(operand) == 1:
+        rule = _SCALINGS.get(operand.target)
+        if rule is not None:
+            factor = rule(*operand.args)
+            return None if factor is None else (operand, factor)
+        if operand.op != "call_method" or operand.target not in VIEWS:
+            return None
+        operand, reader = cast(fx.Node, operand.args[0]), operand
+    return None
+
+
+def _multiplied(left: Argument, right: Argument) -> float | None:
+    factor = right if isinstance(left, fx.Node) else left
+    return factor if isinstance(factor, (int, float)) else None
+
+
+def _divided(left: Argument, right: Argument) -> float | None:
+    return 1 / right if isinstance(right, (int, float)) and right else None
+
+
+_SCALINGS: Mapping[object, Callable[..., float | None]] = {
+    operator.mul: _multiplied,
+    operator.truediv: _divided,
+}
+
+
+def _scaled(site: Site, at: int | None, factor: float) -> Site:
+    """Return the site with q . k scaled, in one source or in all."""
+
+    def scaled(tree: ScoreTree) -> ScoreTree:
+        return scorelang.product(tree, Constant(factor)) if isinstance(tree, Dot) else tree
+
+    def changed(source: Source) -> Source:
+        domain = source.domain
+        if isinstance(domain, Where):
+            domain = Where(scorelang.replaced(domain.condition, scaled))
+        mask = None if source.mask is None else scorelang.replaced(source.mask, scaled)
+        score = scorelang.simplify(scorelang.replaced(source.score, scaled))
+        return replace(source, domain=domain, score=score, mask=mask)
+
+    sources = site.attention.sources
+    kept = (source if at not in (None, s) else changed(source) for s, source in enumerate(sources))
+    return replace(site, attention=replace(site.attention, sources=tuple(kept)))
+
+
+def _name_apart(root: nn.Module) -> None:
+    """Give sites with different contents different names again."""
+    names: dict[Site, str] = {}
+    for module in root.modules():
+        for name, leaf in module.named_children():
+            if isinstance(leaf, Attend):
+                content = replace(leaf.site, name="")
+                if content not in names:
+                    wishes = (f"{leaf.site.name}_{number}" for number in count(2))
+                    free = (w for w in chain([leaf.site.name], wishes) if w not in names.values())
+                    names[content] = next(free)
+                if names[content] != leaf.site.name:
+                    site = replace(content, name=names[content])
+                    module.add_module(name, Attend(site, leaf.provider))

@@ -73,8 +73,8 @@ def _unflattened(node: fx.Node, shape: Shape) -> Shape | None:
 
 
 def _flattened(node: fx.Node, shape: Shape) -> Shape | None:
-    given = node.args[1:]
-    start, end = (*given, *(0, -1)[len(given) :])
+    start = node.args[1] if len(node.args) > 1 else 0
+    end = node.args[2] if len(node.args) > 2 else -1
     if not isinstance(start, int) or not isinstance(end, int):
         return None
     start, end = start % len(shape), end % len(shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+from attnc.dsl.dims import Shape
 from attnc.dsl.graph import Arg, TensorType, Value
 from attnc.dsl.ops.bound import Bound, Rule, shape_of, tensors_in
 from attnc.dsl.ops.mismatch import Mismatch
@@ -41,14 +42,18 @@ def result_types(signature: Signature, bound: Bound) -> tuple[TensorType, ...]:
     """
     types: list[TensorType] = []
     for result in signature.results:
+        shapes = _result_shapes(result, bound)
         dtype = result_dtype(result.dtype, signature, bound)
-        if isinstance(result, Many):
-            shapes = bound.evaluate(result.shapes)
-            assert isinstance(shapes, tuple)
-            types.extend(TensorType(shape_of(shape), dtype) for shape in shapes)
-        else:
-            types.append(TensorType(bound.evaluate_shape(result.axes), dtype))
+        types.extend(TensorType(shape, dtype) for shape in shapes)
     return tuple(types)
+
+
+def _result_shapes(result: Pattern | Many, bound: Bound) -> tuple[Shape, ...]:
+    if isinstance(result, Pattern):
+        return (bound.evaluate_shape(result.axes),)
+    shapes = bound.evaluate(result.shapes)
+    assert isinstance(shapes, tuple)
+    return tuple(map(shape_of, shapes))
 
 
 def _match(name: str, pattern: Pattern, value: Value, bound: Bound) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attnc.dsl.dims import Shape, Size
 from attnc.dsl.graph import Arg, Value
-from attnc.dsl.ops.bound import Bound
+from attnc.dsl.ops.bound import Bound, tensors_in
 from attnc.dsl.ops.mismatch import Mismatch
 from attnc.dsl.ops.row import Template
 from attnc.dsl.ops.shape_rules import count
@@ -29,7 +29,7 @@ def shape(bound: Bound, equation: str, tensors: tuple[Value, ...]) -> Shape:
 
 def template(bound: Bound) -> Template:
     """Return `torch.einsum("bid,bjd->bij", {t0}, {t1})`."""
-    tensors = _tensors(bound)
+    tensors = tensors_in(bound["tensors"])
     holes: dict[str, Arg] = {f"t{k}": tensor for k, tensor in enumerate(tensors)}
     factors, result = _parsed(bound.text("equation"))
     equation = f"{','.join(factors)}->{result}"
@@ -43,7 +43,7 @@ def flops(bound: Bound, results: Sequence[Value]) -> Size:
     A product without a contraction is element-wise work and counts nothing.
     """
     factors, result = _parsed(bound.text("equation"))
-    sizes = _sizes(factors, _tensors(bound))
+    sizes = _sizes(factors, tensors_in(bound["tensors"]))
     left, rest = set(factors[0]), factors[1:]
     total: Size = 0
     for turn, factor in enumerate(rest):
@@ -55,12 +55,6 @@ def flops(bound: Bound, results: Sequence[Value]) -> Size:
             total += 2 * count(sizes[label] for label in sorted(kept | contracted))
         left = kept
     return total
-
-
-def _tensors(bound: Bound) -> tuple[Value, ...]:
-    tensors = bound["tensors"]
-    assert isinstance(tensors, tuple)
-    return tuple(tensor for tensor in tensors if isinstance(tensor, Value))
 
 
 def _parsed(equation: str) -> tuple[list[str], str]:

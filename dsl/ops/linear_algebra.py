@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attnc.dsl.dims import Size
-from attnc.dsl.graph import Value
+from attnc.dsl.graph import Arg, Value
 from attnc.dsl.ops import einsum
-from attnc.dsl.ops.bound import Bound
+from attnc.dsl.ops.bound import Bound, tensors_in
+from attnc.dsl.ops.mismatch import Mismatch
 from attnc.dsl.ops.row import Op
 from attnc.dsl.ops.shape_rules import broadcast, count
 
@@ -16,6 +17,17 @@ FAMILY = "linear algebra"
 
 def _linear_flops(bound: Bound, results: Sequence[Value]) -> Size:
     return 2 * count(results[0].shape) * bound.size("i")
+
+
+def _one_dtype(*factors: Value) -> Mapping[str, Arg]:
+    """Check that all factors are of one dtype, as torch's products need."""
+    for factor in factors:
+        if factor.type.dtype != factors[0].type.dtype:
+            raise Mismatch(
+                "dtype", "all factors must be of one dtype",
+                expected=factors[0].type.dtype, found=factor.type.dtype,
+            )  # fmt: skip
+    return {}
 
 
 def _matmul_flops(bound: Bound, results: Sequence[Value]) -> Size:
@@ -39,6 +51,7 @@ ROWS = (
         "a: field[*p, n, k], b: field[*q, k, m] -> field[*broadcast(p, q), n, m]",
         "{a} @ {b}",
         rules={"broadcast": broadcast},
+        derive=lambda bound: _one_dtype(bound.value("a"), bound.value("b")),
         cost=_matmul_flops,
     ),
     Op(
@@ -48,6 +61,7 @@ ROWS = (
         "equation: text, *tensors: field[...] -> field[*einsum(equation, tensors)]",
         einsum.template,
         rules={"einsum": einsum.shape},
+        derive=lambda bound: _one_dtype(*tensors_in(bound["tensors"])),
         cost=einsum.flops,
     ),
     Op(

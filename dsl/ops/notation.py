@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
 from attnc.dsl.ops.mismatch import Mismatch
 
@@ -12,6 +13,9 @@ Group = tuple[str, ...]
 """The names that make up one axis; none for an axis of size 1."""
 
 REST = "..."
+"""All axes that have no name, each for itself."""
+
+_JOINED_REST = "(...)"
 _TOKEN = re.compile(r"\s*(?:([A-Za-z_]\w*|1(?!\w)|\.\.\.)|(\()|(\)))")
 
 
@@ -53,13 +57,14 @@ class Notation:
 
 
 def _spelled(side: tuple[Group, ...], rest: Group) -> tuple[Group, ...]:
-    """Replace `...` by names: by axes of their own, or inside a group."""
+    """Replace `...` by names, and inside parentheses by a part of the group."""
     spelled: list[Group] = []
     for group in side:
         if group == (REST,):
             spelled.extend((name,) for name in rest)
         else:
-            spelled.append(tuple(n for name in group for n in (rest if name == REST else (name,))))
+            names = [rest if name == _JOINED_REST else (name,) for name in group]
+            spelled.append(tuple(chain.from_iterable(names)))
     return tuple(spelled)
 
 
@@ -78,7 +83,7 @@ def parse(pattern: str) -> Notation:
         names = Notation.names(side)
         if len(set(names)) < len(names):
             raise _wrong(pattern, "a name stands twice on one side")
-    if any(REST in group and len(group) > 1 for group in notation.left):
+    if any(_JOINED_REST in group for group in notation.left):
         raise _wrong(pattern, "... cannot stand in parentheses before the arrow")
     return notation
 
@@ -98,7 +103,9 @@ def _parse_side(side: str, pattern: str) -> tuple[Group, ...]:
             continue
         if not is_inside:
             groups.append([])
-        if token[1] != "1":
+        if token[1] == REST:
+            groups[-1].append(_JOINED_REST if is_inside else REST)
+        elif token[1] != "1":
             groups[-1].append(token[1])
     if is_inside:
         raise _wrong(pattern, "a parenthesis is not closed")

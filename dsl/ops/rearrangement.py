@@ -15,17 +15,17 @@ from attnc.dsl.ops.shape_rules import count
 def view_chain(notation: Notation, sizes: Mapping[str, Size]) -> Template:
     """Return the chain for a pattern without `...`.
 
-    Axes that stay side by side are never taken apart, or are put together before the rest moves;
-    symbolic sizes are left to torch (-1) wherever it can tell them.
+    Axes that stay side by side are never taken apart, and a group whose axes are side by side
+    already is put together before the rest moves. Symbolic sizes are left to torch (-1) wherever
+    it can tell them.
     """
-    chain = _Chain(sizes)
-    joined = _neighbours(notation.right)
-    whole = joined & _neighbours(notation.left)
-    chain.drop_units(notation.left)
-    axes = chain.take_apart([group for group in notation.left if group], whole)
+    chain, order = _Chain(sizes), notation.names(notation.left)
+    whole = _neighbours(notation.left) & _neighbours(notation.right)
+    joined = whole | _neighbours([group for group in notation.right if _is_within(group, order)])
+    axes = chain.drop_units(notation.left)
+    axes = chain.take_apart(axes, whole)
     axes = chain.put_together(axes, joined)
-    kept = joined & set(pairwise(notation.names(notation.left)))
-    right = [_runs(group, kept) or [()] for group in notation.right]
+    right = [_runs(group, joined & set(pairwise(order))) or [()] for group in notation.right]
     wanted = [axis for group in right for axis in group]
     chain.reorder(axes, [axis for axis in wanted if axis in axes])
     chain.insert(wanted, axes)
@@ -39,6 +39,11 @@ Pairs = set[tuple[str, str]]
 def _neighbours(side: Sequence[Group]) -> Pairs:
     """Return the pairs of names that follow each other within a group."""
     return {pair for group in side for pair in pairwise(group)}
+
+
+def _is_within(group: Group, order: Sequence[str]) -> bool:
+    """Whether the names follow each other in `order` too."""
+    return set(pairwise(group)) <= set(pairwise(order))
 
 
 def _runs(names: Sequence[str], joined: Pairs) -> list[Group]:
@@ -60,11 +65,12 @@ class _Chain:
         self.holes = Holes()
         self.sizes = sizes
 
-    def drop_units(self, groups: Sequence[Group]) -> None:
-        """Squeeze axes of size 1, the last one first."""
+    def drop_units(self, groups: Sequence[Group]) -> list[Group]:
+        """Squeeze axes of size 1, the last one first; return the axes then."""
         for axis in reversed(range(len(groups))):
             if not groups[axis]:
                 self._call("squeeze", axis if axis < len(groups) - 1 else -1)
+        return [group for group in groups if group]
 
     def take_apart(self, groups: Sequence[Group], whole: Pairs) -> list[Group]:
         """Unflatten the groups that do not stay whole; return the axes then."""

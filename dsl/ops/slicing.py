@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
 
-from attnc.dsl.dims import Dim, Shape, Size, floor_divide
+from attnc.dsl.dims import Shape, Size, floor_divide
 from attnc.dsl.graph import Arg, TensorType, Value
 from attnc.dsl.ops.bound import Bound, as_size
 from attnc.dsl.ops.holes import Holes
@@ -80,6 +80,8 @@ def _range(size: Size, start: Arg, stop: Arg, step: Arg) -> Range:
     length = (size if last is None else _place(last, size)) - _place(first or 0, size)
     if isinstance(length, int):
         length = max(length, 0)
+    elif _is_from_end(first or 0) and last is not None and not _is_from_end(last):
+        raise Mismatch("argument", f"whether {last} comes after {first} depends on {size}")
     return Range(first, last, step, floor_divide(length + step - 1, step))
 
 
@@ -91,14 +93,16 @@ def _position(size: Size, index: Size) -> Position:
 
 def _place(bound: Size, size: Size) -> Size:
     """Return a bound counted from the front."""
-    if isinstance(bound, Dim):
-        from_end = all(count <= 0 for count in bound.terms.values())
-    else:
-        from_end = bound < 0
-    place = size + bound if from_end else bound
+    place = size + bound if _is_from_end(bound) else bound
     if isinstance(place, int) and isinstance(size, int):
         return min(max(place, 0), size)
     return place
+
+
+def _is_from_end(bound: Size) -> bool:
+    if isinstance(bound, int):
+        return bound < 0
+    return all(count <= 0 for count in bound.terms.values())
 
 
 def _taken(items: Sequence[Item]) -> Shape:

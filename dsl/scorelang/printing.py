@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
 from attnc.dsl.attention import Apply, Constant, Coordinate, Dot, Extent, Load, ScoreTree
 from attnc.dsl.scorelang.functions import FUNCTIONS, HOLES
+from attnc.dsl.scorelang.walk import loads, rename
 
 
 def fill(template: str, *arguments: str) -> str:
@@ -23,6 +25,13 @@ def fill(template: str, *arguments: str) -> str:
 
 def text(tree: ScoreTree) -> str:
     """Return the tree as the score language writes it: `qk * 0.125 + bias[h, i - j]`."""
+    names = list(loads(tree))
+    # a tensor may be called `lambda`, which is no Python expression
+    safe = rename(tree, {name: f"tensor_{number}_" for number, name in enumerate(names)})
+    return re.sub(r"\btensor_(\d+)_", lambda found: names[int(found[1])], _text(safe))
+
+
+def _text(tree: ScoreTree) -> str:
     match tree:
         case Constant(bool() as value):
             return "true" if value else "false"
@@ -37,9 +46,9 @@ def text(tree: ScoreTree) -> str:
         case Load(tensor, ()):
             return tensor
         case Load(tensor, indices):
-            return f"{tensor}[{', '.join(text(index) for index in indices)}]"
+            return f"{tensor}[{', '.join(map(_text, indices))}]"
         case Apply(function):
-            return fill(FUNCTIONS[function].surface, *map(text, _unconverted(tree)))
+            return fill(FUNCTIONS[function].surface, *map(_text, _unconverted(tree)))
 
 
 def _unconverted(tree: Apply) -> Sequence[ScoreTree]:

@@ -20,7 +20,7 @@ from attnc.dsl.tree import Spec
 class Block:
     """A body under construction. Ports are given by name and shape, `"b"` being a symbol."""
 
-    def __init__(self, name: str, **ports: object) -> None:
+    def __init__(self, name: str, /, **ports: object) -> None:
         self.name = name
         self.ports = {port: self._port(port, shape) for port, shape in ports.items()}
         self.nodes: list[Node] = []

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from attnc.dsl.yaml_reader import read_yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from attnc.compiler.verify import Built, verify
 from attnc.dsl.diagnostics import Collector, EnvironmentLacks, SpecError
 from attnc.dsl.dims import symbol
 from attnc.dsl.graph import TensorType, Weight
+from attnc.dsl.load import parse
 from attnc.dsl.spans import Source
 from attnc.dsl.tree import Spec
 
@@ -49,12 +49,14 @@ class Tiny(nn.Module):
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.head = nn.Linear(width, 3)
         self.spare = nn.Identity()
+        self.twice = nn.Identity()
         self.bend = bend
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.twice(x)
         for block in self.blocks:
             x, _ = block(x)
-        y = self.bend(self.head(x))
+        y = self.bend(self.head(self.twice(x)))
         return (2 * y if self.training else y), y.argmax(-1)
 
 
@@ -75,7 +77,7 @@ def spec(parity: object = PARITY, weights: object = WEIGHTS) -> Spec:
     head = "attnc: 1\nmodel: tiny\ninputs: {x: [b, 4]}\noutputs: {y: x}\n"
     text = f"{head}weights: {json.dumps(weights)}\nparity: {json.dumps(parity)}\n"
     collector = Collector()
-    found = read_yaml(Source("tiny.yaml", text), collector)
+    found = parse(Source("tiny.yaml", text), collector)
     collector.raise_if_any()
     assert found is not None
     return found
@@ -144,6 +146,14 @@ def test_a_golden_file_without_inner_tensors_serves(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "x", {"config": json.dumps(CONFIG)})
     report = verify(spec(), tmp_path / "x", build)
     assert report.ok and len(report.rows) == 2
+
+
+def test_a_tap_shows_the_first_call_of_a_module(tmp_path: Path) -> None:
+    change = {"mid.first": golden_tensors()["in.x"].double()}
+    report = verify(
+        spec({**PARITY, "taps": {"mid.first": "twice"}}), golden(tmp_path, change), build
+    )
+    assert report.ok and report.rows[0].ours == "twice"
 
 
 def test_operations_bring_golden_tensors_to_our_layout(tmp_path: Path) -> None:
@@ -313,9 +323,10 @@ def test_one_golden_file_drives_several_runs(tmp_path: Path) -> None:
         ("full", "out.y"), ("full", "out.top"), ("train", "out_train.y"), ("plain", "out_plain.y"),
     ]  # fmt: skip
     assert report.weights[2].unused == ("aux", "layer.1.kernel")
-    del runs["plain"]["unused"]
+    del runs["plain"]["unused"], change["out_plain.y"]
     strict = verify(spec({**shared, "runs": runs}), golden(tmp_path, change), build)
     assert not strict.ok and not strict.weights[2].ok
+    assert all(row.ok for row in strict.rows)
 
 
 # Errors -------------------------------------------------------------------------------------
@@ -352,7 +363,7 @@ def test_wrong_parity_data_has_a_coded_error(
 
 
 def test_a_spec_without_parity_has_a_coded_error(tmp_path: Path) -> None:
-    bare = read_yaml(Source("t.yaml", "attnc: 1\nmodel: t\noutputs: {y: 1}\n"), Collector())
+    bare = parse(Source("t.yaml", "attnc: 1\nmodel: t\noutputs: {y: 1}\n"), Collector())
     assert bare is not None
     with pytest.raises(SpecError, match="t has no `parity`"):
         verify(bare, golden(tmp_path), build)

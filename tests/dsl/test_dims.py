@@ -35,7 +35,9 @@ EXPRESSIONS = st.recursive(_leaf(), _grow, max_leaves=8)
 
 
 @given(EXPRESSIONS, st.tuples(*[st.integers(1, 20)] * 3))
-def test_substituting_gives_what_integers_give(expression: Expression, sizes: tuple[int, ...]) -> None:
+def test_substituting_gives_what_integers_give(
+    expression: Expression, sizes: tuple[int, ...]
+) -> None:
     symbolic = expression({name: symbol(name) for name in SYMBOLS})
     values: dict[str, Size] = dict(zip(SYMBOLS, sizes, strict=True))
     assert substitute(symbolic, values) == expression(values)

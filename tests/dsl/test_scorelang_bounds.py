@@ -5,6 +5,9 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attnc.dsl import scorelang
 from attnc.dsl.arithmetic import ArithmeticFault
 from attnc.dsl.attention import (
@@ -24,10 +27,8 @@ from attnc.dsl.attention import (
 )
 from attnc.dsl.dims import Size, symbol
 from attnc.dsl.scorelang import FUNCTIONS, LinearBand, make
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-I, J, H = Coordinate("i"), Coordinate("j"), Coordinate("h")
+ROW, KEY, HEAD = Coordinate("i"), Coordinate("j"), Coordinate("h")
 N, M = symbol("n"), symbol("m")
 
 
@@ -43,9 +44,9 @@ def value(tree: ScoreTree, of: dict[str, int]) -> int:
         case Coordinate(name):
             return of[name]
         case Extent(size):
-            found = size if isinstance(size, int) else size.substitute(of)
-            assert isinstance(found, int)
-            return found
+            extent = size if isinstance(size, int) else size.substitute(dict(of))
+            assert isinstance(extent, int)
+            return extent
         case Apply(function, arguments):
             found = FUNCTIONS[function].value(*(value(part, of) for part in arguments))
             assert isinstance(found, int)
@@ -67,7 +68,7 @@ offsets = st.integers(-3, 3).map(number)
 @st.composite
 def inequalities(draw: st.DrawFn) -> ScoreTree:
     """A bound on `i - j` or `j - i` in one of many spellings."""
-    one, other = draw(st.permutations([I, J]))
+    one, other = draw(st.permutations([ROW, KEY]))
     left, right = draw(
         st.sampled_from([
             (one, make("add", other, draw(offsets))),
@@ -120,8 +121,8 @@ def test_domains_and_their_conditions_are_the_same_band(
 
 
 def test_a_window_per_head_is_a_band() -> None:
-    window = Load("window", (H,), "int")
-    assert scorelang.classify(make("le", make("abs", make("sub", I, J)), window)) == LinearBand(
+    window = Load("window", (HEAD,), "int")
+    assert scorelang.classify(make("le", make("abs", make("sub", ROW, KEY)), window)) == LinearBand(
         window, window
     )
 
@@ -129,12 +130,12 @@ def test_a_window_per_head_is_a_band() -> None:
 @pytest.mark.parametrize(
     "condition",
     [
-        make("ge", make("floordiv", I, number(4)), make("floordiv", J, number(4))),
-        make("or", make("le", J, I), make("le", J, number(3))),
-        make("le", make("mul", J, number(2)), I),
-        make("le", J, number(5)),
-        make("and", make("le", J, I), Load("pad", (Coordinate("b"), J), "bool")),
-        make("ge", make("abs", make("sub", I, J)), number(3)),
+        make("ge", make("floordiv", ROW, number(4)), make("floordiv", KEY, number(4))),
+        make("or", make("le", KEY, ROW), make("le", KEY, number(3))),
+        make("le", make("mul", KEY, number(2)), ROW),
+        make("le", KEY, number(5)),
+        make("and", make("le", KEY, ROW), Load("pad", (Coordinate("b"), KEY), "bool")),
+        make("ge", make("abs", make("sub", ROW, KEY)), number(3)),
     ],
 )
 def test_what_is_no_band(condition: ScoreTree) -> None:
@@ -143,10 +144,10 @@ def test_what_is_no_band(condition: ScoreTree) -> None:
 
 def test_no_condition() -> None:
     assert scorelang.condition(All()) is None
-    assert scorelang.condition(Where(make("eq", I, I))) is not None
+    assert scorelang.condition(Where(make("eq", ROW, ROW))) is not None
     assert scorelang.condition(Where(make("ge", scorelang.size_tree(N), Extent(N)))) is None
     assert scorelang.band(All()) == LinearBand()
-    source = Source(Causal(), Dot(), mask=Load("pad", (J,), "bool"))
+    source = Source(Causal(), Dot(), mask=Load("pad", (KEY,), "bool"))
     allowed = scorelang.allowed(source)
     assert allowed is not None and scorelang.text(allowed) == "j <= i and pad[j]"
     assert scorelang.allowed(Source(All(), Dot())) is None
@@ -180,7 +181,7 @@ def test_key_ranges_are_the_closest(
 
 
 def test_key_range_text() -> None:
-    band = LinearBand(Load("window", (H,), "int"), Extent(N - 1))
+    band = LinearBand(Load("window", (HEAD,), "int"), Extent(N - 1))
     texts = scorelang.key_range_text(
         band, "low", "low + 63", "m", scorelang.text, "tl.minimum({a}, {b})", "tl.maximum({a}, {b})"
     )
@@ -205,10 +206,10 @@ def test_rows_without_a_key_are_foreseen(
     domain: Domain = All()
     if left is not None or right is not None:
         tests = [
-            None if left is None else make("ge", J, make("sub", I, number(left))),
-            None if right is None else make("le", J, make("add", I, number(right))),
+            None if left is None else make("ge", KEY, make("sub", ROW, number(left))),
+            None if right is None else make("le", KEY, make("add", ROW, number(right))),
         ]
-        domain = Where([test for test in tests if test is not None][0])
+        domain = Where(next(test for test in tests if test is not None))
         if None not in tests:
             domain = Band(left or 0, right or 0)
     sure = scorelang.every_row_has_key(Source(domain, Dot()), n, m)
@@ -224,7 +225,7 @@ def test_rows_without_a_key_of_symbolic_sizes() -> None:
     assert not sure(Causal(M - N), N, M)
     assert sure(Band(2, 2), N, N) and not sure(Band(2, 2), N, M)
     assert sure(Band(N, 0), N, M)
-    assert not sure(All(), N, M, Load("pad", (J,), "bool"))
+    assert not sure(All(), N, M, Load("pad", (KEY,), "bool"))
 
 
 # Intervals --------------------------------------------------------------------------------
@@ -237,7 +238,7 @@ def int_trees(draw: st.DrawFn, kind: str = "int", depth: int = 3) -> ScoreTree:
         "bool": ["le", "lt", "ge", "gt", "eq", "ne", "and", "or", "not"],
     }
     if kind == "int" and (not depth or draw(st.booleans())):
-        leaves = [I, J, *map(number, (-2, 0, 1, 3)), Extent(N), Extent(N - 1)]
+        leaves = [ROW, KEY, *map(number, (-2, 0, 1, 3)), Extent(N), Extent(N - 1)]
         return draw(st.sampled_from(leaves))
     row = FUNCTIONS[draw(st.sampled_from(rows[kind] if depth else rows[kind][:6]))]
     parts = [
@@ -282,14 +283,14 @@ def test_decided_conditions_hold_everywhere(tree: ScoreTree, n: int) -> None:
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [
-        (make("add", make("sub", I, J), number(4)), (0, N + 3)),
-        (make("sub", make("add", make("sub", I, J), Extent(N)), number(1)), (N - 5, 2 * N - 2)),
-        (make("max", make("min", make("sub", I, J), number(8)), number(-8)), (-4, 8)),
-        (make("mod", I, number(3)), (0, 2)),
-        (make("floordiv", J, number(2)), (0, 2)),
-        (make("mul", J, number(-2)), (-8, 0)),
-        (make("add", make("mul", I, number(5)), J), (0, 5 * N - 1)),
-        (Load("index", (I,), "int"), (None, None)),
+        (make("add", make("sub", ROW, KEY), number(4)), (0, N + 3)),
+        (make("sub", make("add", make("sub", ROW, KEY), Extent(N)), number(1)), (N - 5, 2 * N - 2)),
+        (make("max", make("min", make("sub", ROW, KEY), number(8)), number(-8)), (-4, 8)),
+        (make("mod", ROW, number(3)), (0, 2)),
+        (make("floordiv", KEY, number(2)), (0, 2)),
+        (make("mul", KEY, number(-2)), (-8, 0)),
+        (make("add", make("mul", ROW, number(5)), KEY), (0, 5 * N - 1)),
+        (Load("index", (ROW,), "int"), (None, None)),
     ],
 )
 def test_intervals_are_close(tree: ScoreTree, expected: tuple[Size | None, Size | None]) -> None:

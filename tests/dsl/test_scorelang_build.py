@@ -44,7 +44,7 @@ def parse(text: str) -> tree.Expr:
     def expr(node: ast.expr) -> tree.Expr:
         span = Span(source, node.col_offset, node.end_col_offset or 0)
         match node:
-            case ast.Constant(value):
+            case ast.Constant(int() | float() as value):
                 return tree.Number(value, span)
             case ast.Name("true" | "false" as word):
                 return tree.Flag(word == "true", span)
@@ -61,8 +61,8 @@ def parse(text: str) -> tree.Expr:
                 return joined
             case ast.Compare(left, operators, rights):
                 joined = expr(left)
-                for operator, right in zip(operators, rights, strict=True):
-                    joined = tree.Binary(OPERATORS[type(operator)], joined, expr(right), span)
+                for comparison, right in zip(operators, rights, strict=True):
+                    joined = tree.Binary(OPERATORS[type(comparison)], joined, expr(right), span)
                 return joined
             case ast.IfExp(test, body, orelse):
                 return tree.Conditional(expr(test), expr(body), expr(orelse), span)

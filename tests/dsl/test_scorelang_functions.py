@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
 from attnc.dsl import scorelang
 from attnc.dsl.arithmetic import ArithmeticFault
 from attnc.dsl.attention import Apply, Constant, Coordinate, Dot, Load, ScoreTree
 from attnc.dsl.scorelang import FUNCTIONS, make
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-from torch import Tensor
 
 torch.set_num_threads(1)
 
@@ -170,7 +171,8 @@ def test_derivatives_of_trees(tree: ScoreTree, of: dict[str, object]) -> None:
     assume(found.requires_grad)
     floats = (leaves["qk"], leaves["x"], leaves["y"])
     grads = torch.autograd.grad(found, floats, allow_unused=True)
-    for wrt, grad in zip((Dot(), X, Y), grads, strict=True):
+    variables: tuple[Dot | Load, ...] = (Dot(), X, Y)
+    for wrt, grad in zip(variables, grads, strict=True):
         expected = 0.0 if grad is None else grad.item()
         derived = scorelang.derivative(tree, wrt)
         assume(math.isfinite(expected) and all_moderate(derived, of))

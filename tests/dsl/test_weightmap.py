@@ -2,9 +2,9 @@ import json
 from collections.abc import Mapping
 
 import pytest
-from attnc.dsl.yaml_reader import read_yaml
 
 from attnc.dsl.diagnostics import Collector, SpecError, UsageError
+from attnc.dsl.load import parse
 from attnc.dsl.name_pattern import patterns
 from attnc.dsl.spans import Source
 from attnc.dsl.tree import Spec
@@ -17,7 +17,7 @@ HEAD = "attnc: 1\nmodel: tiny\ninputs: {x: [b, 4]}\noutputs: {y: x}\n"
 def spec(weights: object) -> Spec:
     collector = Collector()
     source = Source("tiny.yaml", f"{HEAD}weights: {json.dumps(weights)}\n")
-    found = read_yaml(source, collector)
+    found = parse(source, collector)
     collector.raise_if_any()
     assert found is not None
     return found
@@ -169,6 +169,9 @@ def test_the_way_back_avoids_names_that_a_rule_would_take_elsewhere() -> None:
     # `a` cannot keep its name: read again, it would become `b`.
     assert names(found.match_back(["b", "a"])) == {("a",): ("b",)}
     assert found.match_back(["b", "a"]).missing == ("a",)
+    found = one_map({"map": [{"x.{i}": "y.{i}"}, {"x.*": "z.*"}]})
+    assert names(found.match_back(["y.0", "z.1"])) == {("x.0",): ("y.0",), ("x.1",): ("z.1",)}
+    assert names(found.match_back(["y.0", "z.0"])) == {("x.0",): ("y.0",), ("z.0",): ("z.0",)}
 
 
 # Reading ------------------------------------------------------------------------------------

@@ -1,0 +1,74 @@
+"""`attnc compile`: from a spec to a package of plain Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attnc.cli.options import ForceOption, SetOption, SpecArgument, TargetOption, VariantOption
+from attnc.cli.outcome import Outcome
+
+if TYPE_CHECKING:
+    from attnc.compiler.artefact import Artefact
+
+DirectoryOption = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="The package to write; - prints model.py alone."
+    ),
+]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Write nothing; exit 1 where the package would change.")
+]
+PrintAfterOption = Annotated[
+    str | None,
+    typer.Option("--print-after", metavar="PASS", help="Print the graph after a pass, or `all`."),
+]
+
+
+def compile(
+    spec: SpecArgument,
+    output: DirectoryOption,
+    target: TargetOption = "cpu",
+    variant: VariantOption = None,
+    overrides: SetOption = None,
+    check: CheckOption = False,
+    force: ForceOption = False,
+    print_after: PrintAfterOption = None,
+) -> Outcome:
+    """Compile a spec to a package that needs torch, and not attnc."""
+    from attnc import api
+    from attnc.compiler.artefact import write
+
+    printed: list[str] = []
+    graph = api.check(spec, variant, overrides or ())
+    compilation = api.Compilation(
+        graph, target, print_after=print_after, show=lambda text: printed.append(f"{text}\n")
+    )
+    artefact = compilation.artefact
+    text = "".join(printed)
+    if output == "-":
+        return Outcome(text + artefact.files["model.py"], dict(artefact.files))
+    if check:
+        return _compared(artefact, Path(output), text)
+    write(artefact, Path(output), force=force)
+    return Outcome(
+        text,
+        {"directory": output, "model": artefact.model, "files": list(artefact.files)},
+        messages=(f"wrote {output}: {', '.join(artefact.files)}",),
+    )
+
+
+def _compared(artefact: Artefact, directory: Path, text: str) -> Outcome:
+    differ = [name for name, new in artefact.files.items() if _read(directory / name) != new]
+    messages = tuple(f"{directory / name} would change" for name in differ)
+    return Outcome(text, {"differ": list(differ)}, messages=messages, ok=not differ)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None

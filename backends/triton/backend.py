@@ -1,0 +1,82 @@
+"""The Triton backend: generated kernels for softmax over keys, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attnc.backends.triton import shared
+from attnc.backends.triton.configs import tile_table
+from attnc.backends.triton.launcher import backward_launcher, forward_launcher
+from attnc.backends.triton.operator import operators, plain_kernel
+from attnc.backends.triton.problem import Problem, digest
+from attnc.backends.triton.refusals import reasons_against
+from attnc.compiler.kernel import Answer, Backend, Kernel, No, Site, Target, Yes
+
+SPACE = "\n" * 3
+
+
+class TritonBackend:
+    """Generates one file of Triton kernels per site, behind a custom operator of torch.
+
+    Attributes:
+        fallback: builds what the operator does on the CPU; without it CPU tensors are an error.
+    """
+
+    name = "triton"
+
+    def __init__(self, fallback: Backend | None = None) -> None:
+        self.fallback = fallback
+
+    def can(self, site: Site, target: Target) -> Answer:
+        """Say yes on a GPU to a softmax over keys with head dims up to 256."""
+        against = reasons_against(site, target)
+        if against:
+            return No(tuple(against))
+        problem = digest(site)
+        return Yes(tuple(_reasons_for(problem)))
+
+    def build(self, site: Site, target: Target) -> Kernel:
+        """Generate the kernels, their launchers and operators.
+
+        Parts of the source stand two blank lines apart; those that are the same for several
+        sites are the same text.
+        """
+        problem = digest(site)
+        plain = plain_kernel(self.fallback, problem, site) if self.fallback else None
+        widest = max(problem.dim, problem.width)
+        parts = [
+            *_shared(problem, plain is not None),
+            tile_table(problem.private("tiles"), target, widest),
+            *_kernels(problem, site),
+            *([plain.source] if plain else []),
+        ]
+        parts += operators(problem, site, parts, plain is not None)
+        source = SPACE.join(part.strip("\n") for part in parts) + "\n"
+        imports = {"from torch import Tensor", *(plain.imports if plain else ())}
+        return Kernel(self.name, site.name, source, tuple(sorted(imports)))
+
+
+def _kernels(problem: Problem, site: Site) -> Iterator[str]:
+    formulas = (each.definition for stream in problem.streams for each in stream.formulas())
+    yield from dict.fromkeys(filter(None, formulas))
+    yield from forward_launcher(problem)
+    yield from backward_launcher(problem, site)
+
+
+def _shared(problem: Problem, with_plain: bool) -> Iterator[str]:
+    yield from (*shared.HOST, shared.IMPORTS, *shared.DEVICE)
+    if with_plain:
+        yield shared.RELAID
+    if problem.learned:
+        yield from (shared.IF_WANTED, shared.READ_GRADIENT)
+    yield from problem.shared()
+
+
+def _reasons_for(problem: Problem) -> Iterator[str]:
+    yield "no scores are stored; forward and backward are fused"
+    if any(stream.inside.left or stream.inside.right for stream in problem.streams):
+        yield "tiles without an allowed pair are skipped in closed form"
+    if any(stream.masked for stream in problem.streams):
+        yield "the mask is computed for every pair"
+    if problem.learned:
+        yield f"gradients of {', '.join(problem.learned)} are deterministic"

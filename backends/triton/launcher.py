@@ -1,0 +1,176 @@
+"""The launchers: functions of tensors that allocate results and launch the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from textwrap import indent
+
+from attnc.backends.torch_function import TorchFunction
+from attnc.backends.torch_scores import ScoreWriter
+from attnc.backends.triton.forward import forward
+from attnc.backends.triton.keys import keys
+from attnc.backends.triton.layout import call, define, listing
+from attnc.backends.triton.pairs import pairs
+from attnc.backends.triton.problem import Problem, Stream, Term
+from attnc.backends.triton.queries import queries
+from attnc.compiler.kernel import Site
+from attnc.dsl.attention import Load
+from attnc.dsl.scorelang import text
+
+BUSY = 1024
+"""Programs that keep a large card busy; sums over a batch are split until there are as many."""
+
+
+def forward_launcher(problem: Problem) -> Iterator[str]:
+    """Yield the sources of the forward kernel and of its launcher."""
+    functions, kernel = forward(problem)
+    yield from functions
+    yield kernel.definition()
+    kept = [f"{name}=None" for name in _parts(problem)]
+    lse = "" if problem.summed else "lse = by_query(q)"
+    results = "out" if problem.summed else "out, lse"
+    body = [
+        "batch, heads, n, _ = q.shape",
+        f"out = by_token(q, {problem.width})",
+        lse,
+        _choice(problem, "forward", "n"),
+        kernel.launch("batch * heads * triton.cdiv(n, block_i)"),
+        f"return {results}",
+    ]
+    doc = "Launch the forward kernel."
+    yield define(
+        problem.private("launch"), [*problem.names.arguments, *kept], doc, body, decorator=""
+    )
+
+
+def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
+    """Yield the sources of the backward kernels and of their launcher."""
+    functions, kernel = queries(problem)
+    yield from functions
+    yield kernel.definition()
+    body = ["batch, heads, n, _ = q.shape", *_recomputed(problem)]
+    body += [f"delta{tag} = by_query(q)" for tag in problem.statistics]
+    rows = [each for each in problem.terms() if each.kind == "row"]
+    body += [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
+    body += [
+        f"grad_q = by_token(q, {problem.dim})",
+        _choice(problem, "queries", "n"),
+        kernel.launch("batch * heads * triton.cdiv(n, block_i)"),
+    ]
+    for stream in problem.streams:
+        functions, kernel = keys(problem, stream)
+        yield from functions
+        yield kernel.definition()
+        body += _keys_launch(problem, stream, kernel.launch(_key_grid(stream)))
+    for stream in problem.streams:
+        if stream.of_kind("pair"):
+            pair_kernel = pairs(problem, stream)
+            yield pair_kernel.definition()
+            launched = pair_kernel.launch("parts * tiles", depth=2)
+            body += _pairs_launch(problem, stream, launched)
+    for number, name in enumerate(problem.learned):
+        reads = list(_reads(problem, name))
+        yield from (_read_function(problem, site, *read) for read in reads)
+        body += _tensor_gradient(problem, number, name, reads)
+    body.append(listing("return ", problem.gradients))
+    yield define(
+        problem.private("launch_backward"), problem.backward_arguments,
+        "Launch the backward kernels.", body, decorator="",
+    )  # fmt: skip
+
+
+def _parts(problem: Problem) -> list[str]:
+    if not problem.summed:
+        return []
+    return [f"{name}{tag}" for name in ("part", "lse") for tag in problem.statistics]
+
+
+def _choice(problem: Problem, kind: str, length: str) -> str:
+    table = problem.private("tiles")
+    return call("block_i, block_j, warps, stages = tile_for", [f'{table}["{kind}"]', length, "q"])
+
+
+def _recomputed(problem: Problem) -> list[str]:
+    """Return statements that find each summed source's own result: the forward pass once more."""
+    if not problem.summed:
+        return []
+    made = [f"part{tag} = by_token(q, {problem.width})" for tag in problem.statistics]
+    made += [f"lse{tag} = by_query(q)" for tag in problem.statistics]
+    arguments = [*problem.names.arguments, *_parts(problem)]
+    return [*made, call(problem.private("launch"), arguments)]
+
+
+def _key_grid(stream: Stream) -> str:
+    k = stream.own("k")
+    return f"batch * {k}.shape[1] * triton.cdiv({k}.shape[2], block_j)"
+
+
+def _keys_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
+    k, v = stream.own("k"), stream.own("v")
+    buffers = [each.buffer for each in stream.of_kind("col")]
+    return [
+        f"grad_{k} = by_token({k}, {problem.dim})",
+        f"grad_{v} = by_token({v}, {problem.width})",
+        *(f"{each} = by_query(q, batch, heads, 1, {k}.shape[2])" for each in buffers),
+        _choice(problem, "keys", f"{k}.shape[2]"),
+        launched,
+    ]
+
+
+def _pairs_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
+    terms = stream.of_kind("pair")
+    m = f"{stream.own('k')}.shape[2]"
+    span = "1" if any(each.by_batch for each in terms) else f"triton.cdiv(batch * tiles, {BUSY})"
+    lines = [
+        _choice(problem, "pairs", "n"),
+        f"tiles = heads * triton.cdiv(n, block_i) * triton.cdiv({m}, block_j)",
+        f"span = {span}",
+        "parts = triton.cdiv(batch, span)",
+        *(f"{each.buffer} = by_query(q, parts, heads, n, {m})" for each in terms),
+        launched,
+    ]
+    reached = {load.tensor for each in terms for load in each.reads}
+    wanted = [
+        f"wanted[{number}]"
+        for number, name in enumerate(problem.learned)
+        if name in {problem.names.tensors[tensor].name for tensor in reached}
+    ]
+    return [f"if {' or '.join(wanted)}:\n" + indent("\n".join(lines), "    ")]
+
+
+Read = tuple[str, int, Load, Term]
+"""Name of the function that reads, number of the source, what is read, where its gradient is."""
+
+
+def _reads(problem: Problem, name: str) -> Iterator[Read]:
+    """Yield the reads of a captured tensor."""
+    count = 0
+    for number, stream in enumerate(problem.streams):
+        for term in stream.terms:
+            for load in term.reads:
+                if problem.names.tensors[load.tensor].name == name:
+                    count += 1
+                    tail = f"_{count}" if count > 1 else ""
+                    yield problem.private(f"read_{name}{tail}"), number, load, term
+
+
+def _read_function(problem: Problem, site: Site, name: str, number: int, load: Load, _: Term) -> str:
+    """Write a read as a torch function of the entry's arguments."""
+    plain = replace(site, name=name, attention=replace(site.attention, outputs=("out",)))
+    function = TorchFunction(plain)
+    read = ScoreWriter(function, number).floating(load)
+    return function.source(text(load), read)
+
+
+def _tensor_gradient(problem: Problem, number: int, name: str, reads: list[Read]) -> list[str]:
+    arguments = ", ".join(problem.names.arguments)
+    lines = []
+    for at, (function, _, _, term) in enumerate(reads):
+        sign = "+=" if at else "="
+        reading = [f"lambda {name}: {function}({arguments})", name, term.buffer]
+        lines.append(call(f"grad_{name} {sign} read_gradient", reading, depth=2))
+    return [
+        f"grad_{name} = {name}.new_empty(0)",
+        f"if wanted[{number}]:\n" + indent("\n".join(lines), "    "),
+    ]

@@ -1,0 +1,172 @@
+"""The boundary to torch: custom operators with a Triton and a plain implementation.
+
+One graph serves both devices: on the GPU the launchers run, on the CPU a plain torch function of
+another backend, whose gradients are taken by `torch.func.vjp`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from textwrap import wrap
+
+from attnc.backends.formula import formula
+from attnc.backends.torch_function import TorchFunction
+from attnc.backends.triton.layout import WIDTH, call, define, listing
+from attnc.backends.triton.problem import Problem
+from attnc.compiler.kernel import Backend, Kernel, Site, Target
+
+
+def plain_kernel(fallback: Backend, problem: Problem, site: Site) -> Kernel:
+    """Build the same attention for the CPU, as a function with the outputs of the operator."""
+    outputs = ("out",) if problem.summed else ("out", "lse")
+    attention = replace(site.attention, outputs=outputs)
+    plain = replace(site, name=problem.private("plain"), attention=attention)
+    return fallback.build(plain, Target("cpu"))
+
+
+def operators(
+    problem: Problem, site: Site, parts: Sequence[str], with_plain: bool
+) -> Iterator[str]:
+    """Yield the sources of everything from the operators to the entry.
+
+    Args:
+        problem: the site.
+        site: as the planner sees it.
+        parts: all sources before; the namespace of the operators depends on them.
+        with_plain: whether there is a plain implementation.
+    """
+    bare = re.sub(rf"\b{problem.name}", "", "".join(parts))
+    namespace = f"attnc_{sha256(bare.encode()).hexdigest()[:8]}"
+    yield from _fakes(problem)
+    if with_plain:
+        yield from _cpu(problem)
+    yield from _autograd(problem)
+    yield _registration(problem, namespace, with_plain)
+    yield _entry(problem, site)
+
+
+def _fakes(problem: Problem) -> Iterator[str]:
+    out = f"by_token(q, {problem.width})"
+    results = f"return {out}" if problem.summed else f"return {out}, by_query(q)"
+    yield _host(problem, "fake", problem.names.arguments, "Shapes of the results.", [results])
+    lines = [f"grad_q = by_token(q, {problem.dim})"]
+    for stream in problem.streams:
+        k, v = stream.own("k"), stream.own("v")
+        lines.append(f"grad_{k} = by_token({k}, {problem.dim})")
+        lines.append(f"grad_{v} = by_token({v}, {problem.width})")
+    for number, name in enumerate(problem.learned):
+        lines.append(f"grad_{name} = if_wanted(torch.empty_like({name}), wanted[{number}])")
+    lines.append(listing("return ", problem.gradients))
+    doc = "Shapes of the gradients."
+    yield _host(problem, "backward_fake", problem.backward_arguments, doc, lines)
+
+
+def _cpu(problem: Problem) -> Iterator[str]:
+    plain = f"{problem.private('plain')}({', '.join(problem.names.arguments)})"
+    lines = [f"out = {plain}", "return relaid(out)"]
+    if not problem.summed:
+        lines = [f"out, lse = {plain}", "return relaid(out), lse"]
+    yield _host(problem, "cpu", problem.names.arguments, "The result on the CPU.", lines)
+    varied = [*problem.inputs, *problem.learned]
+    result = plain if problem.summed or problem.with_lse else f"{plain}[0]"
+    grads = "(grad_out, grad_lse)" if problem.with_lse else "grad_out"
+    doc = "The gradients on the CPU."
+    lines = [
+        call("_, backward = torch.func.vjp", [f"lambda {', '.join(varied)}: {result}", *varied]),
+        listing("", problem.gradients, f" = backward({grads})"),
+        *(
+            f"grad_{name} = if_wanted(grad_{name}, wanted[{number}])"
+            for number, name in enumerate(problem.learned)
+        ),
+        listing(
+            "return ",
+            [f"relaid(grad_{name})" for name in problem.inputs]
+            + [f"grad_{name}" for name in problem.learned],
+        ),
+    ]
+    yield _host(problem, "cpu_backward", problem.backward_arguments, doc, lines)
+
+
+def _autograd(problem: Problem) -> Iterator[str]:
+    saved = "*inputs" if problem.summed else "*inputs, *output"
+    keep = [f"ctx.save_for_backward({saved})"]
+    doc = "Keep what the backward pass needs."
+    yield _host(problem, "save", ["ctx", "inputs", "output"], doc, keep)
+    names = problem.names.arguments
+    grads = ["grad_out"] if problem.summed else ["grad_out", "grad_lse"]
+    passed = [*(grads if problem.with_lse else grads[:1]), "*ctx.saved_tensors"]
+    lines = []
+    if problem.learned:
+        needed = [f"ctx.needs_input_grad[{names.index(name)}]" for name in problem.learned]
+        lines.append(listing("wanted = [", needed, "]"))
+        passed.append("wanted")
+    called = f"{problem.private('backward_op')}({', '.join(passed)})"
+    lines.append(listing("", problem.gradients, f" = {called}"))
+    lines.append(listing("return ", [_returned(problem, name) for name in names]))
+    yield _host(problem, "backward", ["ctx", *grads], "Gradients of all arguments.", lines)
+
+
+def _returned(problem: Problem, name: str) -> str:
+    if name in problem.inputs:
+        return f"grad_{name}"
+    if name in problem.learned:
+        return f"grad_{name} if wanted[{problem.learned.index(name)}] else None"
+    return "None"
+
+
+def _registration(problem: Problem, namespace: str, with_plain: bool) -> str:
+    """Return the statements that make the two operators known to torch."""
+    op, backward_op = (problem.private(name) for name in ("op", "backward_op"))
+    results = ["Tensor"] * (1 if problem.summed else 2)
+    lines = [
+        _operator(op, f"{namespace}::{problem.name}", problem.private("launch"),
+                  problem.names.arguments, results),
+        f"{op}.register_fake({problem.private('fake')})",
+        *([f'{op}.register_kernel("cpu")({problem.private("cpu")})'] * with_plain),
+        _operator(backward_op, f"{namespace}::{problem.name}_backward",
+                  problem.private("launch_backward"), problem.backward_arguments,
+                  ["Tensor"] * len(problem.gradients)),
+        f"{backward_op}.register_fake({problem.private('backward_fake')})",
+        *([f'{backward_op}.register_kernel("cpu")({problem.private("cpu_backward")})'] * with_plain),
+        call(f"{op}.register_autograd", [problem.private("backward"),
+                                         f"setup_context={problem.private('save')}"], depth=0),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _operator(
+    name: str, qualified: str, function: str, arguments: Sequence[str], results: Sequence[str]
+) -> str:
+    types = {"wanted": "bool[]"}
+    given = ", ".join(f"{types.get(each, 'Tensor')} {each}" for each in arguments)
+    returned = results[0] if len(results) == 1 else f"({', '.join(results)})"
+    schema = f"({given}) -> {returned}"
+    pieces = wrap(schema, WIDTH - 16, drop_whitespace=False, break_on_hyphens=False)
+    quoted = "\n    ".join(f'"{piece}"' for piece in pieces)
+    return (
+        f"{name} = torch.library.custom_op(\n"
+        f'    "{qualified}", {function}, mutates_args=(), device_types="cuda",\n'
+        f"    schema={quoted},\n"
+        ")  # fmt: skip"
+    )
+
+
+def _entry(problem: Problem, site: Site) -> str:
+    """Return the function that models call."""
+    function = TorchFunction(site)
+    outputs = site.attention.outputs
+    op = problem.private("op")
+    if outputs == ("out",):
+        called = function.call(op, function.parameters, "return ")
+        return function.source(formula(site.attention), called + "[0]" * (not problem.summed))
+    function.line("out, lse = " + function.call(op, function.parameters, "out, lse = "))
+    return function.source(formula(site.attention), ", ".join(outputs))
+
+
+def _host(
+    problem: Problem, name: str, parameters: Sequence[str], doc: str, body: Sequence[str]
+) -> str:
+    return define(problem.private(name), parameters, doc, body, decorator="")

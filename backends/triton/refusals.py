@@ -1,0 +1,69 @@
+"""What the Triton backend does not compute, and what it would take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attnc.backends.torch_function import unknown_sizes
+from attnc.backends.triton.configs import CAPABILITIES
+from attnc.compiler.kernel import Site, Target
+from attnc.dsl.attention import Source
+from attnc.dsl.scorelang import coordinates, extents, has_dot
+
+WIDEST = 256
+"""Largest head dim for which the tiles of every supported card fit."""
+
+
+def reasons_against(site: Site, target: Target) -> list[str]:
+    """Return why the site cannot be computed on the target; none where it can."""
+    return [*_of_target(target), *_of_shapes(site), *_of_outputs(site), *_of_expressions(site)]
+
+
+def _of_target(target: Target) -> Iterator[str]:
+    if target.kind == "cpu":
+        yield "no GPU; Triton runs on a CPU in its interpreter only, which is for tests"
+    elif str(target) not in CAPABILITIES:
+        yield f"kernels are not checked for {target}; there are {', '.join(CAPABILITIES)}"
+
+
+def _of_shapes(site: Site) -> Iterator[str]:
+    widths = [site.q.shape[-1], *(type_.shape[-1] for pair in site.sources for type_ in pair)]
+    symbolic = sorted({str(width) for width in widths if not isinstance(width, int)})
+    if symbolic:
+        yield f"head dims must be numbers at compile time; {', '.join(symbolic)} is not"
+    too_wide = [width for width in widths if isinstance(width, int) and width > WIDEST]
+    if too_wide:
+        yield f"head dim {max(too_wide)} is over {WIDEST}, the widest whose tiles fit every card"
+    if len({v.shape[-1] for _, v in site.sources}) > 1:
+        yield "the sources have values of different widths; results of one width are added up"
+    heads = site.q.shape[1]
+    for k, _ in site.sources:
+        shared = k.shape[1]
+        if isinstance(heads, int) and isinstance(shared, int) and heads % shared:
+            yield f"{shared} heads of k do not divide {heads} heads of q"
+
+
+def _of_outputs(site: Site) -> Iterator[str]:
+    attention = site.attention
+    extra = [name for name in attention.outputs if name not in ("out", "lse")]
+    if extra:
+        yield f"{' and '.join(extra)} would be stored in full; the reference backend gives them"
+    if "lse" in attention.outputs and attention.join == "sum" and len(attention.sources) > 1:
+        yield "sources that are summed have an lse each, not one"
+
+
+def _of_expressions(site: Site) -> Iterator[str]:
+    unknown = unknown_sizes(site)
+    if unknown:
+        sizes = ", ".join(str(size) for size in unknown)
+        yield f"no axis of q, k, v or a tensor tells the size {sizes}; make it a param"
+    for source in site.attention.sources:
+        if source.weight is not None and not _is_by_head(source):
+            yield "the weight of a source differs between pairs; it may depend on b and h only"
+    if any(type_.dtype == "complex" for type_ in site.tensors):
+        yield "scores are real; a captured tensor is complex"
+
+
+def _is_by_head(source: Source) -> bool:
+    weight = source.weight
+    return weight is None or (coordinates(weight) <= {"b", "h"} and not has_dot(weight))

@@ -1,0 +1,97 @@
+"""Which backend computes an attention: an order of preference for each kind of target, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from attnc.compiler.kernel import Backend, Site, Target, Yes
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """One step of an order of preference.
+
+    Attributes:
+        backend: its name; `*` for all that the order does not name.
+        unless: says why not at this step, for a site; none where nothing speaks against it.
+    """
+
+    backend: str
+    unless: Callable[[Site], str | None] = lambda site: None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one backend says of a site, and what became of it.
+
+    Attributes:
+        can: whether it computes the site exactly.
+        chosen: whether it shall.
+        reasons: its own, then why it was not preferred.
+    """
+
+    backend: str
+    can: bool
+    chosen: bool
+    reasons: tuple[str, ...]
+
+
+def _with_bias(site: Site) -> str | None:
+    names = [
+        name
+        for name, type_ in zip(site.attention.tensors, site.tensors, strict=True)
+        if type_.dtype == "float"
+    ]
+    if not names:
+        return None
+    return f"not preferred: adding {', '.join(names)} takes it out of its fused kernels"
+
+
+_GPU = (
+    Preference("sdpa", _with_bias),
+    Preference("triton"),
+    Preference("sdpa"),
+    Preference("*"),
+    Preference("reference"),
+)
+PREFERENCES: Mapping[str, Sequence[Preference]] = {
+    "cpu": (
+        Preference("sdpa"), Preference("tiled"), Preference("*"), Preference("reference"),
+    ),
+    "cuda": _GPU,
+    "hip": _GPU,
+}  # fmt: skip
+"""The order for each kind of target: the first that can is chosen."""
+
+
+def choose(site: Site, target: Target, backends: Sequence[Backend]) -> tuple[Verdict, ...]:
+    """Ask all backends about a site.
+
+    Returns:
+        A verdict for each, most preferred first; none is chosen where none can.
+    """
+    answers = {backend.name: backend.can(site, target) for backend in backends}
+    verdicts: list[Verdict] = []
+    for name, against in _ranked(site, target, [*answers]).items():
+        answer = answers[name]
+        can, chosen = isinstance(answer, Yes), any(each.chosen for each in verdicts)
+        verdicts.append(Verdict(name, can, can and not chosen, (*answer.reasons, *against)))
+    return tuple(verdicts)
+
+
+def _ranked(site: Site, target: Target, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the backends in order of preference, each with what spoke against it earlier."""
+    order = PREFERENCES[target.kind]
+    named = {step.backend for step in order}
+    ranked: dict[str, tuple[str, ...]] = {}
+    against: dict[str, tuple[str, ...]] = {}
+    for step in order:
+        stands_for = [name for name in names if name not in named]
+        for name in stands_for if step.backend == "*" else [step.backend]:
+            reason = step.unless(site)
+            if name in names and reason is None:
+                ranked.setdefault(name, against.get(name, ()))
+            elif reason is not None:
+                against[name] = (*against.get(name, ()), reason)
+    return ranked

@@ -1,0 +1,56 @@
+"""The text of kernels.py, and which function of it computes which site."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from attnc.compiler.kernel import Kernel, Site
+
+
+class KernelFile:
+    """The kernels of a model; two with the same text but for the name are one.
+
+    Attributes:
+        functions: name -> kernel, of those with a text, in order of first use.
+    """
+
+    def __init__(self, kernels: Mapping[Site, Kernel]) -> None:
+        self.functions: dict[str, Kernel] = {}
+        self._kernels: dict[Site, Kernel] = {}
+        known: dict[str, str] = {}
+        for site, kernel in kernels.items():
+            if kernel.source:
+                bare = re.sub(rf"\\b{re.escape(kernel.name)}", "_", kernel.source)
+                name = known.setdefault(bare, kernel.name)
+                kernel = self.functions.setdefault(name, kernel)
+            self._kernels[site] = kernel
+
+    def __call__(self, site: Site) -> Kernel:
+        """Return the kernel of a site.
+
+        Raises:
+            KeyError: the plan has none.
+        """
+        return self._kernels[site]
+
+    @property
+    def text(self) -> str:
+        """The text of kernels.py; empty where no kernel has one."""
+        if not self.functions:
+            return ""
+        lines = {line for kernel in self.functions.values() for line in kernel.imports}
+        head = ['"""The attention kernels of the model."""', ""]
+        head += ["from __future__ import annotations", "", *_sorted_imports(lines)]
+        parts = [
+            part
+            for kernel in self.functions.values()
+            for part in kernel.source.strip("\n").split("\n\n\n")
+        ]
+        return "\n\n\n".join(["\n".join(head), *dict.fromkeys(parts)]) + "\n"
+
+
+def _sorted_imports(lines: set[str]) -> list[str]:
+    """Return import lines in groups: Python's own first, modules before names from them."""
+    return sorted(lines | {"import torch"}, key=lambda line: (line.startswith("from"), line))

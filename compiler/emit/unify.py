@@ -1,0 +1,211 @@
+"""Codes of one block that agree but for literals become one class."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from attnc.compiler.emit.bodies import ClassCode, Port
+from attnc.compiler.emit.code import (
+    Assign,
+    Attribute,
+    Binary,
+    Call,
+    Constant,
+    Dots,
+    Expr,
+    ListOf,
+    Literal,
+    Name,
+    Statement,
+    TupleOf,
+    literals_in,
+    rewrite,
+    walk,
+)
+from attnc.compiler.emit.parameters import Column, Parameters
+from attnc.dsl.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """A class, ready to be written.
+
+    Attributes:
+        code: that of the first body, with parameters in place of numbers.
+        parameters: name -> its value in each body.
+        sizes: parameters that are passed by position.
+    """
+
+    name: str
+    code: ClassCode
+    parameters: dict[str, Column]
+    sizes: frozenset[str]
+
+    def constructor(self, at: int, span: Span | None) -> Call:
+        """Return the call that makes an instance for body number `at`.
+
+        Sizes of ports are passed by position; of them the text of the spec is silent.
+        """
+        given = {name: column[at] for name, column in self.parameters.items()}
+        sizes = tuple(Literal(value) for name, value in given.items() if name in self.sizes)
+        others = [(name, Literal(value, span)) for name, value in given.items()]
+        keywords = tuple((name, value) for name, value in others if name not in self.sizes)
+        return Call(Name(self.name), sizes, keywords)
+
+
+def skeleton(code: ClassCode) -> object:
+    """Return what codes must share to be one class: all but their literals."""
+    bare = rewrite((*code.init, *code.forward), _blank)
+    ports = tuple((port.name, port.annotation) for port in code.ports)
+    return bare, ports, code.returns, code.tables, code.exits
+
+
+def _blank(expr: Expr) -> Expr | None:
+    return Name("_") if isinstance(expr, Literal) and not expr.fixed else None
+
+
+def unify(name: str, codes: Sequence[ClassCode], is_top: bool = False) -> Class:
+    """Make one class of codes with equal skeletons.
+
+    Args:
+        is_top: it is the model itself, which is what it is: it takes no parameters.
+    """
+    sizes = frozenset(codes[0].body.dims)
+    parameters = Parameters([{} if is_top else code.settings for code in codes], sizes)
+    made = _replacements([(*code.init, *code.forward) for code in codes], parameters)
+    order = parameters.ordered()
+    attributes = _attributes(order, codes[0])
+    count = len(literals_in(codes[0].init))
+    literals = literals_in(codes[0].forward)
+    inside = [
+        expr if literal.is_note else rewrite(expr, lambda part: _own(part, attributes))
+        for literal, expr in zip(literals, made[count:], strict=True)
+    ]
+    init, forward = _filled(codes[0].init, made[:count]), _filled(codes[0].forward, inside)
+    forward = rewrite(forward, _left_open)
+    read = _read_attributes(forward)
+    kept = [
+        Assign((attributes[each],), Name(each)) for each in order if attributes[each].name in read
+    ]
+    code = replace(
+        codes[0],
+        ports=tuple(
+            _port(ports, parameters) for ports in zip(*(c.ports for c in codes), strict=True)
+        ),
+        results=tuple(
+            _shape(each, parameters) for each in zip(*(c.results for c in codes), strict=True)
+        ),
+        init=(*kept, *init),
+        forward=forward,
+    )
+    return Class(name, code, {each: parameters.found[each] for each in order}, sizes)
+
+
+# Literals ---------------------------------------------------------------------------------
+
+
+def _replacements(trees: Sequence[tuple[Statement, ...]], parameters: Parameters) -> list[Expr]:
+    """Return what stands for each literal of the first tree, in order."""
+    rows = zip(*map(literals_in, trees), strict=True)
+    columns = [tuple(literal.value for literal in row) for row in rows]
+    literals = literals_in(trees[0])
+    wishes = _wishes(trees[0])
+    made: list[Expr] = list(literals)
+    for at, literal in enumerate(literals):
+        if not literal.is_note:
+            made[at] = parameters.expression(columns[at], literal, wishes.get(id(literal), "size"))
+    for at, literal in enumerate(literals):
+        if literal.is_note:
+            made[at] = parameters.note(columns[at])
+    return made
+
+
+def _wishes(tree: tuple[Statement, ...]) -> dict[int, str]:
+    """Return a name for each literal that is an argument, should it need one; by identity."""
+    wishes: dict[int, str] = {}
+    for part in walk(tree):
+        if isinstance(part, Call):
+            named = list(zip(_positional(part.function), part.arguments, strict=False))
+            for name, value in [*named, *part.keywords]:
+                wishes.setdefault(id(value), name)
+    return wishes
+
+
+def _positional(function: Expr) -> list[str]:
+    match function:
+        case Attribute(Name("nn"), name):
+            return list(inspect.signature(getattr(nn, name)).parameters)
+        case Name("range"):
+            return ["depth"]
+    return []
+
+
+def _filled(tree: tuple[Statement, ...], made: Sequence[Expr]) -> tuple[Statement, ...]:
+    """Put expressions in place of the literals, in order."""
+    following = iter(made)
+
+    def change(expr: Expr) -> Expr | None:
+        return next(following) if isinstance(expr, Literal) and not expr.fixed else None
+
+    return rewrite(tree, change)
+
+
+# Attributes -------------------------------------------------------------------------------
+
+
+def _attributes(names: Sequence[str], code: ClassCode) -> dict[str, Attribute]:
+    """Return `self.heads` for each parameter; a name that a module or method has gets a `_`."""
+    taken = set(dir(nn.Module())) | set(code.tables)
+    for statement in code.init:
+        targets = statement.targets if isinstance(statement, Assign) else ()
+        taken |= {target.name for target in targets if isinstance(target, Attribute)}
+    return {name: Attribute(Name("self"), f"{name}_" if name in taken else name) for name in names}
+
+
+def _own(expr: Expr, attributes: Mapping[str, Attribute]) -> Expr | None:
+    return attributes.get(expr.id) if isinstance(expr, Name) else None
+
+
+def _read_attributes(tree: tuple[Statement, ...]) -> set[str]:
+    return {p.name for p in walk(tree) if isinstance(p, Attribute) and p.base == Name("self")}
+
+
+def _left_open(expr: Expr) -> Expr | None:
+    """Write the one computed size of `unflatten` as -1, which says the same."""
+    match expr:
+        case Call(Attribute(base, "unflatten") as method, (axis, TupleOf(items))):
+            computed = [at for at, item in enumerate(items) if isinstance(item, (Binary, Call))]
+            if len(computed) != 1 or Literal(-1) in items:
+                return None
+            open_ = Literal(-1)
+            sizes = tuple(open_ if at in computed else item for at, item in enumerate(items))
+            inner = Attribute(rewrite(base, _left_open), method.name)
+            return Call(inner, (axis, TupleOf(sizes)))
+    return None
+
+
+# Shapes -----------------------------------------------------------------------------------
+
+
+def _port(ports: tuple[Port, ...], parameters: Parameters) -> Port:
+    return replace(ports[0], shape=_shape(tuple(port.shape for port in ports), parameters))
+
+
+def _shape(shapes: tuple[ListOf | None, ...], parameters: Parameters) -> ListOf | None:
+    """Return one shape for several; axes that not all have are `...`."""
+    rows = [shape.items for shape in shapes if shape is not None]
+    if len(rows) < len(shapes):
+        return None
+    rank = min(map(len, rows))
+    ends = zip(*(row[len(row) - rank :] for row in rows), strict=True)
+    items = [parameters.note(tuple(_size(item) for item in column)) for column in ends]
+    more: list[Expr] = [Dots()] if any(len(row) > rank for row in rows) else []
+    return ListOf((*more, *items))
+
+
+def _size(item: Expr) -> Constant:
+    return item.value if isinstance(item, Literal) else None

@@ -1,0 +1,130 @@
+"""The plan as text, as table rows and as plain data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from attnc.compiler.kernel import Site
+from attnc.dsl import scorelang
+from attnc.dsl.attention import Source
+
+if TYPE_CHECKING:
+    from attnc.compiler.choice import Verdict
+    from attnc.compiler.plan import SitePlan
+
+
+def site_text(site: SitePlan) -> str:
+    """Return a paragraph on one site."""
+    what = site.site
+    lines = [f"{what.name}: {_times(site.calls)} in {', '.join(grouped(site.paths))}"]
+    lines += [f"  {line}" for line in _operands(what)]
+    lines.append(
+        f"  {amount(site.flops)}FLOPs, {amount(site.bytes)}B read and written; the scores of one "
+        f"call would take {amount(site.score_bytes)}B"
+    )
+    lines += [
+        f"  {', '.join(each.names)} around {each.operand} could be fused, saving {each.bytes} B"
+        for each in site.fusible
+    ]
+    width = max(len(verdict.backend) for verdict in site.verdicts)
+    for verdict in site.verdicts:
+        reasons = "; ".join(verdict.reasons)
+        lines.append(f"  {verdict.backend:{width}}  {state(verdict):6}  {reasons}".rstrip())
+    return "\n".join(lines)
+
+
+def site_rows(site: SitePlan) -> Iterator[dict[str, str]]:
+    """Yield a row for each backend; what holds for the site stands in the first."""
+    first = {
+        "attention": site.site.name,
+        "in": ", ".join(grouped(site.paths)),
+        "calls": str(site.calls),
+        "FLOPs": amount(site.flops).strip(),
+        "bytes": amount(site.bytes).strip(),
+        "scores": amount(site.score_bytes).strip(),
+    }
+    blank = dict.fromkeys(first, "")
+    for at, verdict in enumerate(site.verdicts):
+        yield {
+            **(blank if at else first),
+            "backend": verdict.backend,
+            "state": state(verdict),
+            "why": "; ".join(verdict.reasons),
+        }
+
+
+def site_json(site: SitePlan) -> dict[str, object]:
+    """Return one site as plain data."""
+    return {
+        "name": site.site.name,
+        "paths": list(site.paths),
+        "calls": site.calls,
+        "operands": list(_operands(site.site)),
+        "backend": site.chosen,
+        "verdicts": [asdict(verdict) for verdict in site.verdicts],
+        "flops": site.flops,
+        "bytes": site.bytes,
+        "score_bytes": site.score_bytes,
+        "fusible": [{**asdict(each), "bytes": str(each.bytes)} for each in site.fusible],
+    }
+
+
+def state(verdict: Verdict) -> str:
+    """Return `chosen`, `can` or `no`."""
+    if verdict.chosen:
+        return "chosen"
+    return "can" if verdict.can else "no"
+
+
+def amount(number: int) -> str:
+    """Return a number with three digits and a decimal prefix: `1.23 M`, `123 `."""
+    value, prefixes = float(number), iter(("", "k", "M", "G", "T", "P"))
+    prefix = next(prefixes)
+    while value >= 999.5 and prefix != "P":
+        value, prefix = value / 1000, next(prefixes)
+    digits = f"{value:.3g}" if prefix else str(number)
+    return f"{digits} {prefix}"
+
+
+def grouped(paths: Sequence[str]) -> list[str]:
+    """Return paths with runs of numbers in one: `blocks.0-11.attn`."""
+    runs: dict[tuple[str, ...], list[int]] = {}
+    for path in paths:
+        parts = re.split(r"(?<![^.])(\d+)(?![^.])", path, maxsplit=1)
+        runs.setdefault((parts[0], *parts[2:]), []).extend(map(int, parts[1:2]))
+    return [_joined(parts, numbers) for parts, numbers in runs.items()]
+
+
+def _joined(parts: tuple[str, ...], numbers: list[int]) -> str:
+    if len(parts) == 1:
+        return parts[0]
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and spans[-1][1] + 1 == number:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    shown = ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in spans)
+    return f"{parts[0]}{shown}{parts[1]}"
+
+
+def _times(calls: int) -> str:
+    return "1 call" if calls == 1 else f"{calls} calls"
+
+
+def _operands(site: Site) -> Iterator[str]:
+    """Yield the operands of each source with their shapes and the score."""
+    for number, (source, (k, v)) in enumerate(
+        zip(site.attention.sources, site.sources, strict=True)
+    ):
+        at = str(number) if len(site.sources) > 1 else ""
+        yield f"q {site.q}, k{at} {k}, v{at} {v}: {_score(source)}"
+
+
+def _score(source: Source) -> str:
+    condition = scorelang.allowed(source)
+    where = "" if condition is None else f" where {scorelang.text(condition)}"
+    return scorelang.text(scorelang.simplify(source.score)) + where

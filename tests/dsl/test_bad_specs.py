@@ -1,0 +1,146 @@
+"""Every bad spec gives its exact messages: no traceback, no hang, no memory eaten.
+
+A spec is a file of `bad_specs/`; a comment `# args: --set a=1` in its first line says how it is
+used; the `.txt` beside it is what `attnc check` prints.
+"""
+
+from __future__ import annotations
+
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from attnc.cli.check import check
+from attnc.dsl.diagnostics import AttncError
+from attnc.dsl.render import render_text
+
+HERE = Path(__file__).parent / "bad_specs"
+SPECS = sorted(path.name for path in HERE.iterdir() if path.suffix in {".attn", ".yaml"})
+SECONDS = 2
+MEMORY = 1 << 30
+"""Address space of a process that reads a bomb, in bytes."""
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_messages(
+    name: str, monkeypatch: pytest.MonkeyPatch, golden: Callable[[Path, str], None]
+) -> None:
+    monkeypatch.chdir(HERE)
+    variant, overrides = _arguments(name)
+    with _time_limit(name):
+        text = _messages(name, variant, overrides)
+    assert "error[E" in text and "E690" not in text
+    golden(HERE / f"{name}.txt", text)
+
+
+def test_every_expectation_has_its_spec() -> None:
+    expected = {path.name.removesuffix(".txt") for path in HERE.glob("*.txt")}
+    assert expected == set(SPECS)
+
+
+def _messages(name: str, variant: str | None, overrides: list[str]) -> str:
+    try:
+        outcome = check([name], variant, overrides)
+    except AttncError as error:
+        return render_text(error.diagnostics, dropped=error.dropped)
+    return render_text(outcome.diagnostics, dropped=outcome.dropped)
+
+
+def _arguments(name: str) -> tuple[str | None, list[str]]:
+    first = (HERE / name).read_bytes().partition(b"\n")[0].decode("utf-8", "replace")
+    _, found, text = first.partition("# args: ")
+    words = shlex.split(text) if found else []
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    return given.get("--variant"), [given["--set"]] if "--set" in given else []
+
+
+@contextmanager
+def _time_limit(name: str) -> Iterator[None]:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"{name} took more than {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# Bombs ------------------------------------------------------------------------------------
+
+
+def _aliases() -> bytes:
+    """Nine levels of nine references each: 9**9 nodes in 600 bytes."""
+    lines = ["attnc: 1", "model: m", 'a0: &a0 ["x"]']
+    for level in range(9):
+        items = ", ".join([f"*a{level}"] * 9)
+        lines.append(f"a{level + 1}: &a{level + 1} [{items}]")
+    return "\n".join(lines).encode()
+
+
+def _text(expression: str) -> bytes:
+    return (
+        f"attnc 1\nmodel m() {{\n  input x: [b, n, 8]\n  output y = {expression}\n}}\n"
+    ).encode()
+
+
+BOMBS: dict[str, tuple[str, bytes, str]] = {
+    "ten megabytes": ("big.yaml", b"attnc: 1\n" + b"# padding\n" * 1_000_000, "E102"),
+    "one long line": ("line.attn", b"x" * 10_000_000, "E102"),
+    "deep lists": ("deep.yaml", b"attnc: 1\nmodel: " + b"[" * 10_000 + b"]" * 10_000, "E103"),
+    "deep maps": ("maps.yaml", b"attnc: 1\nmodel: " + b"{a: " * 10_000 + b"}" * 10_000, "E103"),
+    "deep parentheses": ("deep.attn", _text("(" * 10_000 + "x" + ")" * 10_000), "E103"),
+    "deep unary": ("unary.attn", _text("-" * 10_000 + "x"), "E103"),
+    "deep expression in YAML": (
+        "expression.yaml",
+        b"attnc: 1\nmodel: m\ninputs: {x: [b]}\noutputs: {y: '" + b"(" * 9_999 + b"x'}\n",
+        "E103",
+    ),
+    "alias bomb": ("aliases.yaml", _aliases(), "E106"),
+    "alias to itself": ("self.yaml", b"attnc: 1\nmodel: &m [*m]\n", "E106"),
+    "not UTF-8": ("latin.yaml", b"attnc: 1\nmodel: caf\xe9\n", "E101"),
+    "UTF-16": ("wide.attn", "attnc 1\nmodel m() {}\n".encode("utf-16"), "E101"),
+    "null bytes": ("null.yaml", b"attnc: 1\nmodel: \x00\n", "error[E1"),
+    "binary": ("binary.attn", bytes(range(256)) * 100, "E101"),
+    "huge power": ("power.attn", _text("linear(x, 9 ** 9 ** 9 ** 9)"), "error[E2"),
+    "huge shift of sizes": ("dims.attn", _text("linear(x, (n + b + 1) ** 100000)"), "error[E2"),
+    "huge list": ("list.attn", _text("linear(x, ([0] * 1000000000000)[0])"), "error[E2"),
+    "huge text": ("text.attn", _text('rearrange(x, "b " * 1000000000000)'), "error[E2"),
+    "huge range": ("range.attn", _text("linear(x, sum(range(1000000000000)))"), "error[E2"),
+    "huge number": ("number.attn", _text("linear(x, " + "9" * 100_000 + ")"), "error[E"),
+    "long chain": ("chain.attn", _text(" + ".join(["x"] * 20_000)), "error[E"),
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+def test_bombs_are_refused_within_time_and_memory(what: str, tmp_path: Path) -> None:
+    name, content, code = BOMBS[what]
+    (tmp_path / name).write_bytes(content)
+    done = _check_apart(name, tmp_path)
+    assert done.returncode in {1, 3}, done.stderr[-2000:]
+    assert code in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr) < 20_000
+
+
+def _check_apart(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `attnc check` in a process of its own, with limits on processor time and memory."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 1, SECONDS + 1))
+
+    return subprocess.run(
+        [sys.executable, "-m", "attnc", "check", name],
+        cwd=folder, capture_output=True, text=True, preexec_fn=limit, timeout=30, check=False,
+    )  # fmt: skip
