@@ -12,12 +12,18 @@ from attnc.dsl.dims import Size
 from attnc.dsl.scorelang import (
     COORDINATES,
     FUNCTIONS,
+    LinearBand,
     allowed,
     at_least,
+    band,
+    classify,
+    coordinates,
     fill,
     interval,
     is_scalar,
+    make,
     simplify,
+    subtrees,
     whole_range,
 )
 
@@ -52,11 +58,22 @@ class ScoreWriter:
         self._function = function
         self._source = source
         self._dot = dot
-        self._restricted = allowed(function.site.attention.sources[source]) is not None
+        self._condition = allowed(function.site.attention.sources[source])
+        self._key = ""
 
     def floating(self, tree: ScoreTree) -> str:
-        """Return a float tree as a tensor expression."""
-        return self._widened(self._piece(simplify(tree)))
+        """Return a float tree as a tensor expression.
+
+        Where functions such as `log` read coordinates, keys outside a band are read as the
+        nearest inside: `log(i - j)` beyond the diagonal would spoil gradients although it is
+        masked, since 0 * inf is NaN.
+        """
+        tree = simplify(tree)
+        if _is_fragile(tree):
+            self._key = self._nearest_key()
+        written = self._widened(self._piece(tree))
+        self._key = ""
+        return written
 
     def factor(self, tree: ScoreTree) -> Piece:
         """Return a float tree as a number or a tensor."""
@@ -73,6 +90,8 @@ class ScoreWriter:
                 return Piece(repr(value), Kind.NUMBER)
             case Extent(size):
                 return Piece(self._function.size(size), Kind.NUMBER)
+            case Coordinate("j") if self._key:
+                return Piece(self._key, Kind.INDEX)
             case Coordinate(name):
                 return Piece(self._function.coordinate(name, self._source), Kind.INDEX)
             case Dot():
@@ -83,6 +102,20 @@ class ScoreWriter:
                 return Piece(self._widened(self._piece(inner)), Kind.FLOAT)
             case Apply():
                 return self._apply(tree)
+
+    def _nearest_key(self) -> str:
+        """Name the key nearest to each that the band allows; empty where there is no band."""
+        domain = self._function.site.attention.sources[self._source].domain
+        inside = None if self._condition is None else classify(self._condition) or band(domain)
+        if inside is None or inside == LinearBand():
+            return ""
+        query, key = Coordinate("i"), Coordinate("j")
+        nearest: ScoreTree = key
+        if inside.right is not None:
+            nearest = make("min", nearest, make("add", query, inside.right))
+        if inside.left is not None:
+            nearest = make("max", nearest, make("sub", query, inside.left))
+        return self._function.bind("nearest", self._piece(nearest).text)
 
     # Functions -----------------------------------------------------------------------------
 
@@ -165,7 +198,7 @@ class ScoreWriter:
         extent = self._function.coordinate_size(index.name, self._source)
         if extent == size:
             return ":"
-        if self._restricted and not at_least(size, extent):
+        if self._condition is not None and not at_least(size, extent):
             return None
         return f":{self._function.size(extent)}"
 
@@ -177,7 +210,7 @@ class ScoreWriter:
     def _inside(self, index: ScoreTree, size: Size) -> str:
         """Clamp an index that leaves the tensor at pairs which the domain or mask forbids."""
         written = self._piece(index).text
-        if self._restricted:
+        if self._condition is not None:
             ranges = {
                 name: whole_range(self._function.coordinate_size(name, self._source))
                 for name in COORDINATES
@@ -191,6 +224,14 @@ class ScoreWriter:
                 written = f"{fill('{a}.clamp', written)}({limits})"
         is_long = len(written) > LONGEST // 2
         return self._function.bind("index", written) if is_long else written
+
+
+def _is_fragile(tree: ScoreTree) -> bool:
+    """Say whether a function that may lack a finite value reads the key's coordinate."""
+    return any(
+        isinstance(part, Apply) and not FUNCTIONS[part.function].finite and "j" in coordinates(part)
+        for part in subtrees(tree)
+    )
 
 
 def _without_float(tree: ScoreTree) -> ScoreTree:
@@ -208,7 +249,7 @@ def _spread(indices: Sequence[ScoreTree], items: Sequence[str]) -> list[str]:
     for index, item in zip(indices, items, strict=True):
         if isinstance(index, Coordinate):
             at = COORDINATES.index(index.name)
-            spread += ["None"] * len(missing[: missing.index(index.name)] if missing else [])
+            spread += ["None"] * (missing.index(index.name) if missing else 0)
             missing = list(COORDINATES[at + 1 :])
         spread.append(item)
     return spread + ["None"] * len(missing)

@@ -35,6 +35,7 @@ def materialise(
         for name in weights:
             tensors[name].copy_(initial_value(name, weights, seed))
     compute_constants(module, device, dtype)
+    module.meta["place"] = device, dtype
     return module
 
 

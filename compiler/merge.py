@@ -150,15 +150,17 @@ def _common_site(sites: Sequence[Site]) -> Site:
     fresh = (name for number in count() if (name := f"size{number}") not in used)
     known: dict[tuple[Size, ...], Size] = {}
 
-    def common(given: Sequence[TensorType]) -> TensorType:
-        _common([(type_.dtype, len(type_.shape)) for type_ in given])
-        for sizes in zip(*(type_.shape for type_ in given), strict=True):
-            if sizes not in known:
-                known[sizes] = sizes[0] if len(set(sizes)) == 1 else symbol(next(fresh))
-        shapes = zip(*(type_.shape for type_ in given), strict=True)
-        return TensorType(tuple(known[sizes] for sizes in shapes), given[0].dtype)
+    def common_size(sizes: tuple[Size, ...]) -> Size:
+        if sizes not in known:
+            known[sizes] = sizes[0] if len(set(sizes)) == 1 else symbol(next(fresh))
+        return known[sizes]
 
-    return with_types(sites[0], [common(given) for given in zip(*types, strict=True)])
+    def common_type(given: Sequence[TensorType]) -> TensorType:
+        _common([(type_.dtype, len(type_.shape)) for type_ in given])
+        shapes = zip(*(type_.shape for type_ in given), strict=True)
+        return TensorType(tuple(map(common_size, shapes)), given[0].dtype)
+
+    return with_types(sites[0], [common_type(given) for given in zip(*types, strict=True)])
 
 
 def _names(type_: TensorType) -> set[str]:

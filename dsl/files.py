@@ -15,13 +15,13 @@ LARGEST = 4 * 1024 * 1024
 STDIN = "-"
 
 
-def read_source(path: Path | str, collector: Collector) -> Source | None:
-    """Read a spec file as UTF-8; `-` is stdin.
+def read_source(path: Path | str, collector: Collector, shown: str = "") -> Source | None:
+    """Read a spec file as UTF-8; `-` is stdin. `shown` is its name in messages, else the path.
 
     Returns none where that fails (E100 unreadable, E101 not UTF-8, E102 too large), which is
     reported. Never reads more than the largest size allowed.
     """
-    name = "<stdin>" if str(path) == STDIN else str(path)
+    name = shown or ("<stdin>" if str(path) == STDIN else str(path))
     try:
         data, size = _stdin() if str(path) == STDIN else _file(Path(path))
     except (OSError, ValueError) as error:

@@ -14,9 +14,13 @@ from attnc.dsl.tree import Spec
 ZooFinder = Callable[[str], Path | None]
 
 
-def read_spec(path: Path | str, collector: Collector) -> Spec | None:
-    """Read a spec file in the notation that its name or, for stdin, its text says."""
-    source = read_source(path, collector)
+def read_spec(path: Path | str, collector: Collector, shown: str = "") -> Spec | None:
+    """Read a spec file in the notation that its name or, for stdin, its text says.
+
+    Args:
+        shown: what to call it in messages; none for the path.
+    """
+    source = read_source(path, collector, shown)
     return None if source is None else parse(source, collector)
 
 
@@ -26,13 +30,17 @@ def parse(source: Source, collector: Collector) -> Spec | None:
     The name decides: `.attn` is text, `.yaml` and `.yml` are YAML. For any other name the first
     word does: a YAML spec begins with a key and a colon.
     """
-    from attnc.dsl.text_reader import read_text
+    if is_text(source):
+        from attnc.dsl.text_reader import read_text
+
+        return read_text(source, collector)
     from attnc.dsl.yaml_reader import read_yaml
 
-    return (read_text if _is_text(source) else read_yaml)(source, collector)
+    return read_yaml(source, collector)
 
 
-def _is_text(source: Source) -> bool:
+def is_text(source: Source) -> bool:
+    """Say whether a source is in the text notation; else it is YAML."""
     suffix = Path(source.name).suffix
     if suffix in (".attn", ".yaml", ".yml"):
         return suffix == ".attn"
@@ -55,12 +63,13 @@ def load_spec(name: str, zoo: ZooFinder | None = None) -> Spec:
     """
     collector = Collector()
     path: Path | str = name
+    shown = ""
     if name.startswith("zoo:"):
         found = zoo(name.removeprefix("zoo:")) if zoo is not None else None
         if found is None:
             raise UsageError([codes.UNKNOWN_ZOO.at(None, name=name)])
-        path = found
-    spec = read_spec(path, collector)
+        path, shown = found, f"{name}{found.suffix}"
+    spec = read_spec(path, collector, shown)
     collector.raise_if_any()
     if spec is None:
         raise UsageError([codes.UNREADABLE.at(None, name=name, reason="nothing was read")])

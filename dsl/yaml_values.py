@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from attnc.dsl import codes, tree
@@ -12,6 +13,7 @@ from attnc.dsl.lexer import is_name
 from attnc.dsl.parser import parse_expression
 from attnc.dsl.refusal import Refused
 from attnc.dsl.spans import Span
+from attnc.dsl.suggest import did_you_mean
 from attnc.dsl.yaml_comments import Comments
 from attnc.dsl.yaml_nodes import Mapping, Node, Scalar, Sequence
 from attnc.dsl.yaml_scalars import fragment_of, resolved
@@ -36,6 +38,13 @@ class Values:
         self.collector.add(codes.WRONG_KIND.at(
             node.span, where=where, expected=expected, found=self.kind(node), hint=hint
         ))  # fmt: skip
+
+    def unknown(self, key: Scalar, where: str, known: Collection[str]) -> None:
+        """Report a key that nothing reads."""
+        hint = did_you_mean(key.value, known)
+        if key.flow and not hint:
+            hint = "quote the text before it if the comma belongs to that text"
+        self.collector.add(codes.UNKNOWN_KEY.at(key.span, key=key.value, where=where, hint=hint))
 
     def kind(self, node: Node) -> str:
         """Return what a node is, with its article."""

@@ -13,16 +13,16 @@ def complete_spec(incomplete: str) -> list[str]:
     """Complete `zoo:` names; paths are left to the shell."""
     if not incomplete.startswith("zoo:"):
         return []
-    from attnc import zoo
+    from attnc.zoo import names
 
-    return [f"zoo:{name}" for name in zoo.names()]
+    return [f"zoo:{name}" for name in names()]
 
 
 def complete_zoo(_incomplete: str) -> list[str]:
     """Complete the names of the zoo, without `zoo:`."""
-    from attnc import zoo
+    from attnc.zoo import names
 
-    return zoo.names()
+    return names()
 
 
 SpecArgument = Annotated[

@@ -14,7 +14,6 @@ from attnc.dsl.ops import TABLE
 from attnc.dsl.spans import Span
 from attnc.dsl.state import body_weights, bottom_up, weight_of
 
-
 NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 """A step of a path that counts: the 3 of `blocks.3.attn`."""
 

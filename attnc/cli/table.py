@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from io import StringIO
-
-from attnc.cli.terminal import has_color
 
 WIDEST = 10_000
 """Columns a table may take: cells are never folded, so that lines can be searched and cut."""
@@ -18,15 +15,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for name in header:
         grid.add_column(name, justify="right" if name in right else "left", no_wrap=True)
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
     page = StringIO()
-    color = has_color(sys.stdout, "auto")
-    console = Console(file=page, width=WIDEST, force_terminal=color, legacy_windows=False)
-    console.print(grid)
+    Console(file=page, width=WIDEST, color_system=None, legacy_windows=False).print(grid)
     return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
 
 

@@ -45,7 +45,8 @@ def verify(
 
 def _row(row: Row) -> list[str]:
     error = row.difference.problem or f"{row.difference.relative:.1e}"
-    golden = f"{row.run}: {row.golden}" if row.run else row.golden
+    names = ", ".join(row.golden)
+    golden = f"{row.run}: {names}" if row.run else names
     state = "ok" if row.ok else "FAIL"
     return [state, golden, row.ours, str(list(row.shape)), error, f"{row.limit:.1e}", row.why]
 
@@ -60,4 +61,9 @@ def _messages(report: Report) -> list[str]:
     failed = sum(not row.ok for row in report.rows)
     summary = f"{len(report.rows)} comparisons, {failed} out of tolerance"
     first = report.first_divergence
-    return [*ignored, *weights, summary, *([f"first divergence: {first.golden}"] if first else [])]
+    return [
+        *ignored,
+        *weights,
+        summary,
+        *([f"first divergence: {', '.join(first.golden)}"] if first else []),
+    ]

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from attnc import zoo
 from attnc.cli.check import check
 from attnc.cli.files import create
 from attnc.cli.options import ForceOption, complete_zoo
@@ -16,6 +15,7 @@ from attnc.cli.table import table
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import UsageError
 from attnc.dsl.suggest import did_you_mean
+from attnc.zoo import family, find, names
 
 PatternArgument = Annotated[
     str, typer.Argument(metavar="[PATTERN]", help="Only names that match, as in *former*.")
@@ -31,10 +31,9 @@ CopyOption = Annotated[
 
 def listed(pattern: PatternArgument = "*") -> Outcome:
     """List the systems, by family."""
-    names = [name for name in zoo.names() if fnmatch(name, pattern)]
-    rows = [(zoo.family(name), name) for name in names]
-    data = [{"family": family, "name": name} for family, name in rows]
-    return Outcome(table(("family", "name"), sorted(rows)), data, ok=bool(names))
+    rows = sorted((family(name), name) for name in _matching(pattern))
+    data = [{"family": each, "name": name} for each, name in rows]
+    return Outcome(table(("family", "name"), rows), data, ok=bool(rows))
 
 
 def shown(name: NameArgument) -> Outcome:
@@ -45,7 +44,7 @@ def shown(name: NameArgument) -> Outcome:
 
 def copied(name: NameArgument, output: CopyOption = "", force: ForceOption = False) -> Outcome:
     """Copy the spec of a system, to change it."""
-    path = zoo.find(name)
+    path = find(name)
     target = output or (path.name if path else name)
     create(target, _text(name), force)
     return Outcome(result=target, messages=(f"wrote {target}",))
@@ -53,14 +52,16 @@ def copied(name: NameArgument, output: CopyOption = "", force: ForceOption = Fal
 
 def checked(pattern: PatternArgument = "*") -> Outcome:
     """Check the systems, with all their variants."""
-    return check(
-        [f"zoo:{name}" for name in zoo.names() if fnmatch(name, pattern)], all_variants=True
-    )
+    return check([f"zoo:{name}" for name in _matching(pattern)], all_variants=True)
+
+
+def _matching(pattern: str) -> list[str]:
+    return [name for name in names() if fnmatch(name, pattern)]
 
 
 def _text(name: str) -> str:
-    path = zoo.find(name)
+    path = find(name)
     if path is None:
-        hint = did_you_mean(name, zoo.names())
+        hint = did_you_mean(name, names())
         raise UsageError([codes.UNKNOWN_ZOO.at(None, name=name, hint=hint)])
     return path.read_text(encoding="utf-8")

@@ -12,17 +12,24 @@ from torch import Tensor
 from attnc.backends.reference.generate import generate
 from attnc.backends.torch_function import unknown_sizes
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
+from attnc.dsl.attention import SoftmaxKeys
 
 AttentionFunction = Callable[..., Union[Tensor, tuple[Tensor, ...]]]
 
 
 class ReferenceBackend:
-    """Plain torch that materialises all scores: exact in float64, twice differentiable."""
+    """Plain torch that materialises all scores: exact in float64, twice differentiable.
+
+    Where sources are summed, `weights` are those of each source before its factor, and `lse` is
+    that of all scores together.
+    """
 
     name = "reference"
 
     def can(self, site: Site, target: Target) -> Answer:
         """Say yes, on every target, unless an expression needs a size that no shape tells."""
+        if site.attention.normaliser != SoftmaxKeys():
+            return No((f"no text for the normaliser {site.attention.normaliser}",))
         unknown = unknown_sizes(site)
         if unknown:
             sizes = ", ".join(str(size) for size in unknown)

@@ -29,6 +29,7 @@ from attnc.compiler.emit.code import (
     Ref,
     Return,
     Statement,
+    fixed,
     rewrite,
 )
 from attnc.compiler.emit.expressions import argument
@@ -235,7 +236,7 @@ class _Reader:
             shape = Attribute(Ref(port.name), "shape")
             if len(wanted) == 1:
                 ((axis, name),) = wanted.items()
-                yield Line(Assign((Ref(name),), Index(shape, (Literal(axis, fixed=True),))))
+                yield Line(Assign((Ref(name),), Index(shape, (fixed(axis),))))
                 continue
             rank = len(origin(port).types[0].shape)
             names = [Ref(wanted[axis]) if axis in wanted else Name("_") for axis in range(rank)]
@@ -281,12 +282,12 @@ def _last(result: Expr, late: Mapping[str, str]) -> Iterator[Line]:
     outputs = Name("outputs")
     yield Line(Assign((outputs,), result))
     for name, node in late.items():
-        yield Line(Assign((Index(outputs, (Literal(name, fixed=True),)),), Ref(node)), train=True)
+        yield Line(Assign((Index(outputs, (fixed(name),)),), Ref(node)), train=True)
     yield Line(Return(outputs))
 
 
 def _cut(name: str, value: Expr) -> Statement:
-    chosen = Binary("==", Name("until"), Literal(name, fixed=True))
+    chosen = Binary("==", Name("until"), fixed(name))
     return If(chosen, (Return(DictOf(((name, value),))),))
 
 

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from enum import Enum, auto
 from typing import TypeVar, Union, cast, get_args
 
 from attnc.dsl.spans import Span
 
 Constant = Union[int, float, bool, str, None]
+
+
+class Role(Enum):
+    """What a literal is to the code around it."""
+
+    NUMBER = auto()
+    """It may become a parameter."""
+    SIZE = auto()
+    """The same; it is the size of a tensor."""
+    NOTE = auto()
+    """It stands in a comment: a size, or the name of one."""
+    STRUCTURE = auto()
+    """It belongs to the code's structure, as an axis does, and never becomes a parameter."""
 
 
 # Expressions ------------------------------------------------------------------------------
@@ -34,14 +48,17 @@ class Literal:
 
     Attributes:
         origin: the text of the spec that asked for it.
-        fixed: it is part of the code's structure, such as an axis, and never becomes a parameter.
-        is_note: it stands in a comment: a size, or the name of one.
+        role: what it may become.
     """
 
     value: Constant
     origin: Span | None = field(compare=False, repr=False, default=None)
-    fixed: bool = field(compare=False, default=False)
-    is_note: bool = field(compare=False, default=False)
+    role: Role = field(compare=False, default=Role.NUMBER)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Say whether it stays as it is in all bodies of a block."""
+        return self.role is Role.STRUCTURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +262,12 @@ def refs_in(tree: object) -> list[str]:
 
 def literals_in(tree: object) -> list[Literal]:
     """Return the literals of a tree that may become parameters, in order."""
-    return [part for part in walk(tree) if isinstance(part, Literal) and not part.fixed]
+    return [part for part in walk(tree) if isinstance(part, Literal) and not part.is_fixed]
+
+
+def fixed(value: Constant) -> Literal:
+    """Return a literal that never becomes a parameter."""
+    return Literal(value, role=Role.STRUCTURE)
 
 
 def dotted(path: str) -> Expr:

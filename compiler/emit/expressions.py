@@ -22,10 +22,12 @@ from attnc.compiler.emit.code import (
     ListOf,
     Literal,
     Ref,
+    Role,
     Slice,
     TupleOf,
     Unary,
     dotted,
+    fixed,
 )
 from attnc.dsl.spans import Span
 
@@ -80,7 +82,7 @@ def function_name(function: object) -> str | None:
     return None
 
 
-def argument(value: object, origin: Span | None = None, fixed: bool = False) -> Expr:
+def argument(value: object, origin: Span | None = None, role: Role = Role.NUMBER) -> Expr:
     """Return an argument of a node as code.
 
     Raises:
@@ -89,33 +91,33 @@ def argument(value: object, origin: Span | None = None, fixed: bool = False) -> 
     if isinstance(value, fx.Node):
         return Ref(value.name)
     if value is None or isinstance(value, (bool, int, float, str)):
-        return Literal(value, origin, fixed)
+        return Literal(value, origin, role)
     if value is ...:
         return Dots()
     for kind, rule in _CONTAINERS.items():
         if isinstance(value, kind):
-            return rule(value, origin, fixed)
+            return rule(value, origin, role)
     raise Untranslatable(f"a value of type {type(value).__name__}")
 
 
-def _items(values: tuple[object, ...], origin: Span | None, fixed: bool) -> tuple[Expr, ...]:
-    return tuple(argument(value, origin, fixed) for value in values)
+def _items(values: tuple[object, ...], origin: Span | None, role: Role) -> tuple[Expr, ...]:
+    return tuple(argument(value, origin, role) for value in values)
 
 
-def _slice(value: slice, origin: Span | None, fixed: bool) -> Expr:
+def _slice(value: slice, origin: Span | None, role: Role) -> Expr:
     parts = (value.start or None, value.stop, value.step)
-    return Slice(*(None if part is None else argument(part, origin, fixed) for part in parts))
+    return Slice(*(None if part is None else argument(part, origin, role) for part in parts))
 
 
 _CONTAINERS: Mapping[type, Callable[..., Expr]] = {
-    tuple: lambda value, origin, fixed: TupleOf(_items(value, origin, fixed)),
-    list: lambda value, origin, fixed: ListOf(_items(tuple(value), origin, fixed)),
+    tuple: lambda value, origin, role: TupleOf(_items(value, origin, role)),
+    list: lambda value, origin, role: ListOf(_items(tuple(value), origin, role)),
     slice: _slice,
-    dict: lambda value, origin, fixed: DictOf(
-        tuple((str(key), argument(item, origin, fixed)) for key, item in value.items())
+    dict: lambda value, origin, role: DictOf(
+        tuple((str(key), argument(item, origin, role)) for key, item in value.items())
     ),
-    torch.dtype: lambda value, origin, fixed: dotted(str(value)),
-    torch.device: lambda value, origin, fixed: Literal(str(value), fixed=True),
+    torch.dtype: lambda value, origin, role: dotted(str(value)),
+    torch.device: lambda value, origin, role: fixed(str(value)),
 }
 
 
@@ -127,7 +129,7 @@ def call_function(node: fx.Node, origin: Span | None) -> Expr:
     """
     target = node.target
     if target in _BINARY:
-        left, right = _items(node.args, origin, False)
+        left, right = _items(node.args, origin, Role.NUMBER)
         return Binary(_BINARY[target], left, right)
     if target in _UNARY:
         return Unary(_UNARY[target], argument(node.args[0], origin))
@@ -156,9 +158,9 @@ def call_method(node: fx.Node, origin: Span | None) -> Expr:
 def _index(node: fx.Node, origin: Span | None) -> Expr:
     base, items = node.args
     each = items if isinstance(items, tuple) else (items,)
-    fixed = [isinstance(item, int) for item in each]
-    codes = [argument(item, origin, hold) for item, hold in zip(each, fixed, strict=True)]
-    return Index(argument(base), tuple(codes))
+    roles = [Role.STRUCTURE if isinstance(item, int) else Role.NUMBER for item in each]
+    places = [argument(item, origin, role) for item, role in zip(each, roles, strict=True)]
+    return Index(argument(base), tuple(places))
 
 
 def _arguments(
@@ -167,6 +169,13 @@ def _arguments(
     axes: set[int],
     origin: Span | None,
 ) -> tuple[tuple[Expr, ...], tuple[tuple[str, Expr], ...]]:
-    given = [argument(value, origin, at in axes) for at, value in enumerate(values)]
-    named = [(k, argument(value, origin, k in _AXIS_KEYWORDS)) for k, value in keywords.items()]
+    given = [argument(value, origin, _role(at in axes)) for at, value in enumerate(values)]
+    named = [
+        (name, argument(value, origin, _role(name in _AXIS_KEYWORDS)))
+        for name, value in keywords.items()
+    ]
     return tuple(given), tuple(named)
+
+
+def _role(is_axis: bool) -> Role:
+    return Role.STRUCTURE if is_axis else Role.NUMBER

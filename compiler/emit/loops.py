@@ -16,6 +16,7 @@ from attnc.compiler.emit.code import (
     Name,
     Slice,
     Statement,
+    fixed,
     rewrite,
     walk,
 )
@@ -131,7 +132,7 @@ class Roller:
 
 def _indexed(base: Expr, positions: Positions) -> Expr:
     for position in positions:
-        base = Index(base, (Literal(position, fixed=True),))
+        base = Index(base, (fixed(position),))
     return base
 
 

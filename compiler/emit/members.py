@@ -20,6 +20,7 @@ from attnc.compiler.emit.code import (
     Statement,
     TupleOf,
     dotted,
+    fixed,
     literals_in,
     rewrite,
 )
@@ -78,7 +79,7 @@ def reference(root: Folder, path: str) -> Expr:
         numbered = isinstance(here, Folder) and here is not root and here.is_numbered
         is_list = isinstance(here, Folder) and here.is_list
         if numbered:
-            position = Literal(int(name) if is_list else name, fixed=True)
+            position = fixed(int(name) if is_list else name)
             expr = Index(expr, (position,))
         else:
             expr = Attribute(expr, name)

@@ -21,7 +21,9 @@ from attnc.compiler.emit.code import (
     Expr,
     Literal,
     Name,
+    Role,
     Unary,
+    fixed,
     names_in,
     rewrite,
     walk,
@@ -103,7 +105,7 @@ class Parameters:
         Args:
             wish: a name for a parameter of its own.
         """
-        made = self._fitting(column, read_text(literal.origin, wish))
+        made = self._fitting(column, literal.role, read_text(literal.origin, wish))
         if made is None and _is_constant(column):
             return literal
         if made is None:
@@ -134,22 +136,23 @@ class Parameters:
 
     # What fits --------------------------------------------------------------------------
 
-    def _fitting(self, column: Column, text: Text) -> Expr | None:
+    def _fitting(self, column: Column, role: Role, text: Text) -> Expr | None:
         spelled_out = _is_constant(column) and column[0] in text.numbers
         if spelled_out or (_is_constant(column) and not _is_number(column[0])):
             return None
-        for candidate in self._candidates(column, text):
+        for candidate in self._candidates(column, role, text):
             if self._gives(candidate, column):
                 return rewrite(candidate, self._usual)
         return None
 
-    def _candidates(self, column: Column, text: Text) -> Iterator[Expr]:
+    def _candidates(self, column: Column, role: Role, text: Text) -> Iterator[Expr]:
         """Yield expressions that may stand for a column, the most telling first."""
         varies = not _is_constant(column)
+        told_by_value = varies or _is_large(column)
         mentioned = [name for name in self.names if name in text.words]
         yield from map(Name, mentioned)
         yield from text.expressions
-        if varies or _is_large(column):
+        if told_by_value or role is Role.SIZE:
             yield from map(Name, self.sizes_in_order())
         if varies:
             yield from map(Name, self.names)
@@ -159,10 +162,10 @@ class Parameters:
             yield Binary("//", Name(left), Name(right))
             yield Binary("*", Name(left), Name(right))
             yield Call(Name("int"), (Binary("*", Name(left), Name(right)),))
-        if varies or _is_large(column):
+        if told_by_value:
             for name, factor in product(sizes, _FACTORS):
-                yield Binary("*", Literal(factor, fixed=True), Name(name))
-                yield Binary("//", Name(name), Literal(factor, fixed=True))
+                yield Binary("*", fixed(factor), Name(name))
+                yield Binary("//", Name(name), fixed(factor))
 
     def sizes_in_order(self) -> list[str]:
         """Return the sizes of ports, in the order of the ports."""

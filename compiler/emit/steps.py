@@ -17,6 +17,7 @@ from attnc.compiler.emit.code import (
     ListOf,
     Literal,
     Name,
+    Role,
     rewrite,
 )
 from attnc.compiler.emit.expressions import argument, call_function, call_method
@@ -250,7 +251,7 @@ class Steps:
         for size in type_.shape:
             shown = size if isinstance(size, int) else known.get(size, str(size))
             shown = shown if len(str(shown)) <= _WIDEST else "_"
-            items.append(Literal(shown, is_note=True))
+            items.append(Literal(shown, role=Role.NOTE))
         return ListOf(tuple(items))
 
 

@@ -20,6 +20,7 @@ from attnc.compiler.emit.code import (
     ListOf,
     Literal,
     Name,
+    Role,
     Statement,
     TupleOf,
     literals_in,
@@ -51,7 +52,9 @@ class Class:
         Sizes of ports are passed by position; of them the text of the spec is silent.
         """
         given = {name: column[at] for name, column in self.parameters.items()}
-        sizes = tuple(Literal(value) for name, value in given.items() if name in self.sizes)
+        sizes = tuple(
+            Literal(value, role=Role.SIZE) for name, value in given.items() if name in self.sizes
+        )
         others = [(name, Literal(value, span)) for name, value in given.items()]
         keywords = tuple((name, value) for name, value in others if name not in self.sizes)
         return Call(Name(self.name), sizes, keywords)
@@ -65,7 +68,7 @@ def skeleton(code: ClassCode) -> object:
 
 
 def _blank(expr: Expr) -> Expr | None:
-    return Name("_") if isinstance(expr, Literal) and not expr.fixed else None
+    return Name("_") if isinstance(expr, Literal) and not expr.is_fixed else None
 
 
 def unify(name: str, codes: Sequence[ClassCode], is_top: bool = False) -> Class:
@@ -82,7 +85,7 @@ def unify(name: str, codes: Sequence[ClassCode], is_top: bool = False) -> Class:
     count = len(literals_in(codes[0].init))
     literals = literals_in(codes[0].forward)
     inside = [
-        expr if literal.is_note else rewrite(expr, lambda part: _own(part, attributes))
+        expr if literal.role is Role.NOTE else rewrite(expr, lambda part: _own(part, attributes))
         for literal, expr in zip(literals, made[count:], strict=True)
     ]
     init, forward = _filled(codes[0].init, made[:count]), _filled(codes[0].forward, inside)
@@ -116,10 +119,10 @@ def _replacements(trees: Sequence[tuple[Statement, ...]], parameters: Parameters
     wishes = _wishes(trees[0])
     made: list[Expr] = list(literals)
     for at, literal in enumerate(literals):
-        if not literal.is_note:
+        if literal.role is not Role.NOTE:
             made[at] = parameters.expression(columns[at], literal, wishes.get(id(literal), "size"))
     for at, literal in enumerate(literals):
-        if literal.is_note:
+        if literal.role is Role.NOTE:
             made[at] = parameters.note(columns[at])
     return made
 
@@ -149,7 +152,7 @@ def _filled(tree: tuple[Statement, ...], made: Sequence[Expr]) -> tuple[Statemen
     following = iter(made)
 
     def change(expr: Expr) -> Expr | None:
-        return next(following) if isinstance(expr, Literal) and not expr.fixed else None
+        return next(following) if isinstance(expr, Literal) and not expr.is_fixed else None
 
     return rewrite(tree, change)
 

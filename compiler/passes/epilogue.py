@@ -22,8 +22,9 @@ from attnc.compiler.kernel import Site, Target
 from attnc.compiler.leaf import Attend
 from attnc.compiler.passes.fusible import fusible
 from attnc.compiler.passes.rewrite import distinct, replace_node, rewritten
+from attnc.compiler.template import nodes_in
 from attnc.dsl import scorelang
-from attnc.dsl.attention import Constant, Dot, ScoreTree, Source, Where
+from attnc.dsl.attention import Apply, Constant, Dot, ScoreTree, Source, Where
 
 VIEWS = frozenset(
     {"transpose", "permute", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
@@ -104,7 +105,7 @@ def _factors(node: fx.Node, site: Site) -> Iterator[tuple[int | None, fx.Node, f
 
 def _scaling(operand: fx.Node, reader: fx.Node) -> tuple[fx.Node, float] | None:
     """Return the node that scales an operand by a number, and the number, seen through views."""
-    while [*operand.users] == [reader] and reader.all_input_nodes.count(operand) == 1:
+    while [*operand.users] == [reader] and nodes_in(reader.args).count(operand) == 1:
         rule = _SCALINGS.get(operand.target)
         if rule is not None:
             factor = rule(*operand.args)
@@ -139,14 +140,26 @@ def _scaled(site: Site, at: int | None, factor: float) -> Site:
     def changed(source: Source) -> Source:
         domain = source.domain
         if isinstance(domain, Where):
-            domain = Where(scorelang.replaced(domain.condition, scaled))
-        mask = None if source.mask is None else scorelang.replaced(source.mask, scaled)
-        score = scorelang.simplify(scorelang.replaced(source.score, scaled))
-        return replace(source, domain=domain, score=score, mask=mask)
+            domain = Where(_replaced(domain.condition, scaled))
+        mask = None if source.mask is None else _replaced(source.mask, scaled)
+        return replace(source, domain=domain, score=_replaced(source.score, scaled), mask=mask)
 
     sources = site.attention.sources
     kept = (source if at not in (None, s) else changed(source) for s, source in enumerate(sources))
     return replace(site, attention=replace(site.attention, sources=tuple(kept)))
+
+
+def _replaced(tree: ScoreTree, change: Callable[[ScoreTree], ScoreTree]) -> ScoreTree:
+    tree = scorelang.simplify(scorelang.replaced(tree, change))
+    return scorelang.replaced(tree, _one_factor)
+
+
+def _one_factor(tree: ScoreTree) -> ScoreTree:
+    """Write `qk * 0.5 * 3` as `qk * 1.5`."""
+    match tree:
+        case Apply("mul", (Apply("mul", (inner, Constant(one))), Constant(other))):
+            return scorelang.product(inner, Constant(one * other))
+    return tree
 
 
 def _name_apart(root: nn.Module) -> None:

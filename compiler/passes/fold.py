@@ -51,7 +51,7 @@ def check_fold(module: fx.GraphModule) -> None:
 
 
 def _edit(
-    graph: fx.Graph, module: fx.GraphModule, device: torch.device, dtype: torch.dtype
+    graph: fx.Graph, module: fx.GraphModule, device: torch.device | str, dtype: torch.dtype
 ) -> None:
     kept = dict(constants_of(module))
     for root, constant in _constants(graph).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch
 from torch import fx, nn
@@ -103,9 +104,10 @@ def replace_node(node: fx.Node, result: fx.Node) -> None:
     node.graph.erase_node(node)
 
 
-def float_place(root: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Return the device and dtype of a module's weights; torch's defaults where it has none."""
+def float_place(root: fx.GraphModule) -> tuple[torch.device | str, torch.dtype]:
+    """Return the device and dtype of a module's weights; of a model without, those it was given."""
     for tensor in (*root.parameters(), *root.buffers()):
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
-    return torch.get_default_device(), torch.get_default_dtype()
+    default = "meta", torch.get_default_dtype()
+    return cast(tuple[str, torch.dtype], root.meta.get("place", default))

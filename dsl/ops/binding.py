@@ -66,11 +66,11 @@ def _match(name: str, pattern: Pattern, value: Value, bound: Bound) -> None:
     if pattern.is_open:
         return
     known = set(_names(pattern, bound))
-    for position, (axis, size) in enumerate(_paired(name, pattern, value)):
+    for axis, size in _paired(name, pattern, value):
         if not _unify(axis, size, bound):
-            shown = _shown(bound.evaluate(axis.value if isinstance(axis, ast.Starred) else axis))
+            wanted = bound.evaluate(axis.value if isinstance(axis, ast.Starred) else axis)
             raise Mismatch(
-                "shape", f"axis {position} is {_shown(size)}, not {shown}",
+                "shape", f"{_written(axis)} is {_shown(size)} here, {_shown(wanted)} before",
                 parameter=name, found=str(value.type),
                 expected=_explained(pattern, bound, known | set(_names_in(axis))),
             )  # fmt: skip
@@ -102,6 +102,10 @@ def _unify(axis: ast.expr, size: Arg, bound: Bound) -> bool:
         bound.add(name.id, size)
         return True
     return bound.evaluate(name) == size
+
+
+def _written(axis: ast.expr) -> str:
+    return ast.unparse(axis).replace("*_", "*")
 
 
 def _names(pattern: Pattern, bound: Bound) -> list[str]:

@@ -1,4 +1,4 @@
-"""Einops notation: `rearrange(x, "b (y x) c -> b c y x", y=14)`, and `repeat` with new axes."""
+"""Einops notation: `rearrange(x, "b (y x) c -> b c y x", y=14)`, and `replicate` with new axes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _rearranged(bound: Bound) -> Mapping[str, Arg]:
     """Name the shape `to`; no axis may appear or vanish."""
     notation = _notation(bound)
     if new := notation.new_names():
-        raise Mismatch("argument", f"{new[0]} is new after the arrow; use repeat for new axes")
+        raise Mismatch("argument", f"{new[0]} is new after the arrow; use replicate for new axes")
     return {"to": _result(bound, notation)}
 
 
@@ -96,9 +96,9 @@ ROWS = (
         derive=_rearranged,
     ),
     Op(
-        "repeat",
+        "replicate",
         FAMILY,
-        "Like rearrange, with new axes along which the elements repeat.",
+        "Like rearrange, with new axes along which the elements repeat (einops calls it repeat).",
         "x: any[...], pattern: text, **sizes: named_sizes -> any[*to]",
         _chain,
         derive=_repeated,

@@ -34,6 +34,7 @@ class Function:
         torch: text over tensors; operators take numbers as well, in other texts the first hole
             must be a tensor. `float` is left to the printer, who knows the working precision.
         triton: text over Triton values; floats are float32.
+        finite: false where a finite argument may have no finite value: `log(0)`, `exp(1000)`.
         triton_definition: source of the `@triton.jit` function that `triton` calls, if any.
     """
 
@@ -45,6 +46,7 @@ class Function:
     surface: str
     torch: str
     triton: str
+    finite: bool = True
     triton_definition: str = ""
 
     @property
@@ -61,6 +63,7 @@ def _function(
     torch: str,
     triton: str,
     derivative: str = "0",
+    finite: bool = True,
     triton_definition: str = "",
 ) -> Function:
     """Make a row from `name: argument kinds -> result`, called by its name in specs."""
@@ -69,18 +72,18 @@ def _function(
     holes = ", ".join(f"{{{hole}}}" for hole in HOLES[: len(arguments.split())])
     return Function(
         name, tuple(arguments.split()), result, value, derivative, f"{name}({holes})",
-        torch, triton, triton_definition,
+        torch, triton, finite, triton_definition,
     )  # fmt: skip
 
 
-def _infix(signature: str, symbol: str, derivative: str = "0") -> Function:
+def _infix(signature: str, symbol: str, derivative: str = "0", *, finite: bool = True) -> Function:
     """Make a row for an operator that all three languages write alike."""
     name, kinds = signature.split(": ")
     arguments, result = kinds.split(" -> ")
     text = f"{{a}} {symbol} {{b}}"
     value = partial(arithmetic.binary, symbol)
     return Function(
-        name, tuple(arguments.split()), result, value, derivative, text, text, text
+        name, tuple(arguments.split()), result, value, derivative, text, text, text, finite
     )  # fmt: skip
 
 
@@ -92,10 +95,6 @@ def _logical(name: str, surface: str, text: str, value: Callable[..., object]) -
 
 def _sign(a: float) -> float:
     return type(a)((a > 0) - (a < 0))
-
-
-def _erf(a: float) -> float:
-    return math.erf(a)
 
 
 def _sigmoid(a: float) -> float:
@@ -160,23 +159,23 @@ _ROWS = (
     _infix("add: number number -> number", "+", "da + db"),
     _infix("sub: number number -> number", "-", "da - db"),
     _infix("mul: number number -> number", "*", "da * b + a * db"),
-    _infix("div: float float -> float", "/", "da / b - a * db / square(b)"),
+    _infix("div: float float -> float", "/", "da / b - a * db / square(b)", finite=False),
     Function(
         "floordiv", ("int", "int"), "int", partial(arithmetic.binary, "//"), "0",
-        "{a} // {b}", "{a} // {b}", "floor_divide({a}, {b})", _FLOOR_DIVIDE,
+        "{a} // {b}", "{a} // {b}", "floor_divide({a}, {b})", True, _FLOOR_DIVIDE,
     ),
     Function(
         "mod", ("int", "int"), "int", partial(arithmetic.binary, "%"), "0",
-        "{a} % {b}", "{a} % {b}", "modulo({a}, {b})", _MODULO,
+        "{a} % {b}", "{a} % {b}", "modulo({a}, {b})", True, _MODULO,
     ),
     Function(
         "pow", ("float", "float"), "float", partial(arithmetic.binary, "**"),
         "b * a ** (b - 1) * da + a ** b * log(a) * db",
-        "{a} ** {b}", "{a}.pow({b})", "power({a}, {b})", _POWER,
+        "{a} ** {b}", "{a}.pow({b})", "power({a}, {b})", False, _POWER,
     ),
     Function(
         "square", ("number",), "number", lambda a: a * a, "2 * a * da",
-        "{a} ** 2", "{a}.square()", "square({a})", _SQUARE,
+        "{a} ** 2", "{a}.square()", "square({a})", True, _SQUARE,
     ),
     Function("neg", ("number",), "number", operator.neg, "-da", "-{a}", "-{a}", "-{a}"),
     _infix("eq: number number -> bool", "=="),
@@ -190,27 +189,27 @@ _ROWS = (
     _logical("not", "not {a}", "~{a}", operator.not_),
     _function(
         "exp: float -> float", math.exp, torch="{a}.exp()", triton="tl.exp({a})",
-        derivative="exp(a) * da",
+        finite=False, derivative="exp(a) * da",
     ),
     _function(
         "exp2: float -> float", math.exp2, torch="{a}.exp2()", triton="tl.exp2({a})",
-        derivative=f"{math.log(2)} * exp2(a) * da",
+        finite=False, derivative=f"{math.log(2)} * exp2(a) * da",
     ),
     _function(
         "log: float -> float", math.log, torch="{a}.log()", triton="tl.log({a})",
-        derivative="da / a",
+        finite=False, derivative="da / a",
     ),
     _function(
         "log2: float -> float", math.log2, torch="{a}.log2()", triton="tl.log2({a})",
-        derivative=f"da / ({math.log(2)} * a)",
+        finite=False, derivative=f"da / ({math.log(2)} * a)",
     ),
     _function(
         "sqrt: float -> float", math.sqrt, torch="{a}.sqrt()", triton="tl.sqrt({a})",
-        derivative="da / (2 * sqrt(a))",
+        finite=False, derivative="da / (2 * sqrt(a))",
     ),
     _function(
         "rsqrt: float -> float", lambda a: 1 / math.sqrt(a),
-        torch="{a}.rsqrt()", triton="tl.rsqrt({a})", derivative="-0.5 * rsqrt(a) / a * da",
+        torch="{a}.rsqrt()", triton="tl.rsqrt({a})", finite=False, derivative="-0.5 * rsqrt(a) / a * da",
     ),
     _function(
         "sin: float -> float", math.sin, torch="{a}.sin()", triton="tl.sin({a})",
@@ -235,7 +234,7 @@ _ROWS = (
         derivative="sigmoid(a) * da", triton_definition=_SOFTPLUS,
     ),
     _function(
-        "erf: float -> float", _erf, torch="{a}.erf()", triton="tl.erf({a})",
+        "erf: float -> float", math.erf, torch="{a}.erf()", triton="tl.erf({a})",
         derivative=f"{2 / math.sqrt(math.pi)} * exp(-square(a)) * da",
     ),
     _function(

@@ -129,6 +129,12 @@ CASES: dict[str, Case] = {
         t=TensorType(()),
     ),
     "length scale": one(score=make("mul", SCALED, make("log", Extent(M + 1)))),
+    "distance": one(
+        Causal(-1), make("sub", SCALED, make("mul", GATE, make("log", OFFSET))), gate=HEAD
+    ),
+    "decay": one(
+        Band(2, 0), make("mul", QK, make("exp", make("mul", OFFSET, number(-900.0))))
+    ),
     "softcap": one(Causal(), SOFTCAP),
     "square": one(score=make("neg", make("square", make("sub", QK, number(0.3))))),
     "no product": one(

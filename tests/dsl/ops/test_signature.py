@@ -105,9 +105,9 @@ def test_shape_conflict_tells_what_names_stand_for() -> None:
     assert (wrong.kind, wrong.parameter) == ("shape", "b")
     assert wrong.expected == "field[*q, k, m] with k=64"
     assert wrong.found == "[b, 32, n]"
-    assert wrong.message == "axis 1 is 32, not 64"
+    assert wrong.message == "k is 32 here, 64 before"
     assert str(wrong) == (
-        "b: expected field[*q, k, m] with k=64, got [b, 32, n] (axis 1 is 32, not 64)"
+        "b: expected field[*q, k, m] with k=64, got [b, 32, n] (k is 32 here, 64 before)"
     )
 
 
