@@ -26,6 +26,7 @@ from attnc.dsl.scorelang import (
     subtrees,
     whole_range,
 )
+from attnc.dsl.scorelang.ranges import Interval
 
 LONGEST = 72
 """An expression with more characters has parts of it named first."""
@@ -211,11 +212,7 @@ class ScoreWriter:
         """Clamp an index that leaves the tensor at pairs which the domain or mask forbids."""
         written = self._piece(index).text
         if self._condition is not None:
-            ranges = {
-                name: whole_range(self._function.coordinate_size(name, self._source))
-                for name in COORDINATES
-            }
-            low, high = interval(index, ranges)
+            low, high = interval(index, self._ranges())
             least = "" if low is not None and at_least(low, 0) else "min=0"
             fits = high is not None and at_least(size - 1, high)
             most = "" if fits else f"max={self._function.size(size - 1)}"
@@ -224,6 +221,12 @@ class ScoreWriter:
                 written = f"{fill('{a}.clamp', written)}({limits})"
         is_long = len(written) > LONGEST // 2
         return self._function.bind("index", written) if is_long else written
+
+    def _ranges(self) -> dict[str, Interval]:
+        """Return what coordinates run over; the nearest key may lie beyond the last one."""
+        known = COORDINATES[:-1] if self._key else COORDINATES
+        sizes = {name: self._function.coordinate_size(name, self._source) for name in known}
+        return {name: whole_range(size) for name, size in sizes.items()}
 
 
 def _is_fragile(tree: ScoreTree) -> bool:

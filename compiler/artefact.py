@@ -7,15 +7,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from attnc.compiler.memory import import_package
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import Diagnostic, EnvironmentLacks, SpecError
-from types import ModuleType
 
 MANIFEST = "manifest.json"
 
@@ -37,17 +37,22 @@ def load_module(artefact: Artefact) -> ModuleType:
 
     Tracebacks and `inspect.getsource` show its code.
     """
-    return import_package(artefact.model.lower(), artefact.files)
+    return import_package(artefact.model, artefact.files)
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def differing(artefact: Artefact, directory: Path) -> tuple[str, ...]:
     """Return the names of files that `write` would change."""
-    found = {name: _hash_of(directory / name) for name in artefact.files}
-    return tuple(name for name, text in artefact.files.items() if found[name] != _hash(text))
+    new = {name: digest(text.encode()) for name, text in artefact.files.items()}
+    return tuple(name for name in new if _on_disk(directory / name) != new[name])
 
 
 def write(artefact: Artefact, directory: Path, force: bool = False) -> None:
-    """Write the package: all files or none. Other files of the directory stay.
+    """Write the package: all of its files or none. Other files of the directory stay.
 
     Args:
         force: write over files that were edited, or that attnc did not write.
@@ -56,42 +61,101 @@ def write(artefact: Artefact, directory: Path, force: bool = False) -> None:
         SpecError: there are such files (E620, E621).
         EnvironmentLacks: the directory cannot be written (E507).
     """
-    earlier = _manifest(directory)
+    earlier = _hashes(directory)
     found = [] if force else list(_obstacles(artefact, directory, earlier))
     if found:
         raise SpecError(found)
-    gone = [name for name in earlier if name not in artefact.files]
     try:
         if directory.exists():
-            _update(artefact, directory, gone)
+            _update(artefact, directory, [name for name in earlier if name not in artefact.files])
         else:
             _create(artefact, directory)
     except OSError as wrong:
-        name, reason = wrong.filename or str(directory), wrong.strerror or str(wrong)
-        raise EnvironmentLacks([codes.UNWRITABLE.at(None, name=name, reason=reason)]) from None
+        reason = wrong.strerror or str(wrong)
+        raise EnvironmentLacks([codes.UNWRITABLE.at(None, name=directory, reason=reason)]) from None
 
 
 def _obstacles(
     artefact: Artefact, directory: Path, earlier: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
-    """Yield a finding for each file that `write` must not touch."""
-    for name in dict.fromkeys([*artefact.files, *earlier]):
+    """Yield a finding for each file that must not be touched."""
+    changes = differing(artefact, directory)
+    for name in dict.fromkeys(
+        [*changes, *(each for each in earlier if each not in artefact.files)]
+    ):
         path = directory / name
-        if not os.path.lexists(path) or _hash_of(path) == _hash(artefact.files.get(name, "")):
-            continue
-        if name == MANIFEST and earlier:
+        if not os.path.lexists(path) or (name == MANIFEST and earlier):
             continue
         if name not in earlier:
             yield codes.FOREIGN.at(None, name=path)
-        elif _hash_of(path) != earlier[name]:
+        elif _on_disk(path) != earlier[name]:
             yield codes.EDITED.at(None, name=path)
 
 
-def _manifest(directory: Path) -> Mapping[str, str]:
-    """Return the hashes that the manifest in a directory has; none where there is no manifest."""
+def _hashes(directory: Path) -> Mapping[str, str]:
+    """Return the hashes by name that the manifest of a directory has; none without a manifest."""
     try:
         data = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         files = data["files"] if "attnc" in data else {}
-        return {str(name): str(value) for name, value in files.items() if Path(name).name == name}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {name: str(files[name]) for name in files if Path(name).name == name}
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
+
+
+def _on_disk(path: Path) -> str | None:
+    try:
+        return digest(path.read_bytes())
+    except OSError:
+        return None
+
+
+# Writing ----------------------------------------------------------------------------------
+
+
+def _create(artefact: Artefact, directory: Path) -> None:
+    """Fill a directory beside the new one, then rename it."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _stage(directory.parent) as stage:
+        package = stage / "package"
+        _fill(package, artefact)
+        package.rename(directory)
+
+
+def _update(artefact: Artefact, directory: Path, gone: Iterable[str]) -> None:
+    """Move files in one by one; when a move fails, move all back."""
+    with _stage(directory) as stage:
+        new, old = stage / "new", stage / "old"
+        old.mkdir()
+        _fill(new, artefact)
+        done: list[tuple[Path, Path]] = []
+        try:
+            for name in (*gone, *artefact.files):
+                if os.path.lexists(directory / name):
+                    _move(directory / name, old / name, done)
+                if name in artefact.files:
+                    _move(new / name, directory / name, done)
+        except OSError:
+            for source, target in reversed(done):
+                target.replace(source)
+            raise
+
+
+def _move(source: Path, target: Path, done: list[tuple[Path, Path]]) -> None:
+    source.replace(target)
+    done.append((source, target))
+
+
+def _fill(directory: Path, artefact: Artefact) -> None:
+    directory.mkdir()
+    for name, text in artefact.files.items():
+        (directory / name).write_bytes(text.encode())
+
+
+@contextmanager
+def _stage(parent: Path) -> Iterator[Path]:
+    """Yield a hidden directory on the same file system; it is gone afterwards."""
+    stage = Path(tempfile.mkdtemp(prefix=".attnc-", dir=parent))
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

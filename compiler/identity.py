@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 
 from attnc import __version__
+from attnc.compiler.artefact import digest
 from attnc.compiler.cost import model_flops
 from attnc.compiler.kernel import Kernel, Site
 from attnc.compiler.plan import Plan
@@ -19,17 +19,13 @@ from attnc.dsl.values import BlockRef, OpRef
 TORCH = ">=2.11,<2.14"
 """The versions of torch that emitted code runs on."""
 
-MANIFEST = "manifest.json"
+SPEC = "spec.attn"
+"""The file that holds the resolved spec."""
 
 
 def spec_text(graph: Graph) -> str:
     """Return the resolved spec of a graph as text."""
     return to_text(resolved_spec(graph))
-
-
-def digest(text: str) -> str:
-    """Return the SHA-256 of a text in UTF-8, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def manifest(
@@ -45,13 +41,13 @@ def manifest(
         "model": graph.spec.model,
         "variant": graph.variant,
         "params": {name: plain(value) for name, value in graph.params.items()},
-        "spec": digest(spec_text(graph)),
+        "spec": digest(files[SPEC].encode()),
         "torch": TORCH,
         "parameters": parameter_count(graph),
         "flops": _flops(graph, plan),
         "plan": plan.to_json() if plan is not None else None,
         "kernels": [_kernel(kernel) for kernel in kernels.values()],
-        "files": {name: digest(text) for name, text in files.items()},
+        "files": {name: digest(text.encode()) for name, text in files.items()},
     }
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 

@@ -31,13 +31,13 @@ class Pairs:
         return max(0, _reached(n, m, right) - below) if -left <= right else 0
 
     def __str__(self) -> str:
-        bounds = [
-            f"i - {_grouped(self.left)} <= j" if self.left is not None else "",
-            f"j <= i + {_grouped(self.right)}" if self.right is not None else "",
-        ]
-        condition = " and ".join(bound for bound in bounds if bound)
+        bounds = []
+        if self.left is not None:
+            bounds.append(f"{_shifted(-self.left)} <= j")
+        if self.right is not None:
+            bounds.append(f"j <= {_shifted(self.right)}")
         product = f"{_grouped(self.n)}*{_grouped(self.m)}"
-        return f"pairs({product} where {condition})" if condition else product
+        return f"pairs({product} where {' and '.join(bounds)})" if bounds else product
 
 
 def pairs(source: Source, n: Size, m: Size) -> Pairs:
@@ -78,3 +78,12 @@ def _reached(n: int, m: int, offset: int) -> int:
 def _grouped(size: Size) -> str:
     text = str(size)
     return f"({text})" if " " in text else text
+
+
+def _shifted(offset: Size) -> str:
+    """Return `i`, `i - 3`, `i + (m - n)`."""
+    if offset == 0:
+        return "i"
+    if isinstance(offset, int):
+        return f"i - {-offset}" if offset < 0 else f"i + {offset}"
+    return f"i + {_grouped(offset)}"

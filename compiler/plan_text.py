@@ -91,24 +91,28 @@ def amount(number: int) -> str:
 
 def grouped(paths: Sequence[str]) -> list[str]:
     """Return paths with runs of numbers in one: `blocks.0-11.attn`."""
-    runs: dict[tuple[str, ...], list[int]] = {}
+    runs: dict[tuple[str, str], list[int]] = {}
     for path in paths:
-        parts = re.split(r"(?<![^.])(\d+)(?![^.])", path, maxsplit=1)
-        runs.setdefault((parts[0], *parts[2:]), []).extend(map(int, parts[1:2]))
-    return [_joined(parts, numbers) for parts, numbers in runs.items()]
+        before, number, after = _parted(path)
+        runs.setdefault((before, after), []).extend([] if number is None else [number])
+    return [before + _runs(numbers) + after for (before, after), numbers in runs.items()]
 
 
-def _joined(parts: tuple[str, ...], numbers: list[int]) -> str:
-    if len(parts) == 1:
-        return parts[0]
+def _parted(path: str) -> tuple[str, int | None, str]:
+    """Split a path at its last number; one without is all in front."""
+    found = re.fullmatch(r"(|.*\.)(\d+)(|\..*)", path)
+    return (found[1], int(found[2]), found[3]) if found else (path, None, "")
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Return `0-2,10`."""
     spans: list[list[int]] = []
     for number in sorted(numbers):
         if spans and spans[-1][1] + 1 == number:
             spans[-1][1] = number
         else:
             spans.append([number, number])
-    shown = ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in spans)
-    return f"{parts[0]}{shown}{parts[1]}"
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in spans)
 
 
 def _times(calls: int) -> str:

@@ -106,8 +106,10 @@ def bind(
         bound[extra] = {g.name: g.value for g in given if g.name and g.name not in known}
         given = [each for each in given if not each.name or each.name in known]
     if rest is not None:
-        bound[rest] = tuple(_flat([each.value for each in given if each.name is None]))
-        given = [each for each in given if each.name is not None]
+        before = next(at for at, slot in enumerate(slots) if slot.stars == 1)
+        positional = [each for each in given if each.name is None]
+        bound[rest] = tuple(_flat([each.value for each in positional[before:]]))
+        given = [each for each in given if each.name is not None or each in positional[:before]]
     position = 0
     for each in given:
         if each.name is None and position >= len(free):
@@ -172,9 +174,7 @@ def apply_row(
     except Mismatch as wrong:
         _fail_mismatch(row, wrong, span)
     results = builder.add(row.name, args, types, span, module=path)
-    if len(results) == 1:
-        return results[0]
-    return Fields(results, row.result_fields)
+    return Fields(results, row.result_fields) if row.is_tuple else results[0]
 
 
 def _fail_mismatch(row: Op, wrong: Mismatch, span: Span) -> None:

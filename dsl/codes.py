@@ -212,6 +212,16 @@ UNKNOWN_TOPIC = _problem(
     "E613", "nothing to explain", "there is no error code, block or operator {name!r}",
     "`attnc explain` without a name lists all of them",
 )  # fmt: skip
+EDITED = _problem(
+    "E620", "edited file", "{name} was edited after attnc wrote it",
+    "keep your edits elsewhere, or pass `--force` to write over them",
+    meaning="The manifest has a hash of every file that attnc wrote; this one has another.",
+)  # fmt: skip
+FOREIGN = _problem(
+    "E621", "file of another origin", "{name} exists and was not written by attnc",
+    "choose another directory, or pass `--force` to write over it",
+    meaning="Only files that the manifest beside them lists are written over.",
+)  # fmt: skip
 INTERNAL = _problem(
     "E690", "bug in attnc", "internal error: {error}",
     "this is a bug in attnc; please send the report {report}\n"

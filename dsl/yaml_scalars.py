@@ -6,32 +6,14 @@ import re
 
 from attnc.dsl import literals
 from attnc.dsl.lexemes import Fragment
-from attnc.dsl.spans import Span
+from attnc.dsl.yaml_core import CONSTANTS, OTHER_BASE, is_text
 from attnc.dsl.yaml_nodes import Scalar
-
-_OTHER_BASE = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_CONSTANTS: dict[str, bool | None] = {
-    "null": None, "Null": None, "NULL": None, "~": None, "": None,
-    "true": True, "True": True, "TRUE": True,
-    "false": False, "False": False, "FALSE": False,
-}  # fmt: skip
 
 _ESCAPE_LENGTHS = {"x": 4, "u": 6, "U": 10}
 """Characters of an escape that is longer than two."""
 
 _BEFORE_TEXT = re.compile(r"(?:&\S+\s+)?(?:[|>][^\n]*\n?|[\"'])?")
 """An anchor, and the header of a block or an opening quote."""
-
-
-def is_text(plain: str) -> bool:
-    """Whether a plain scalar is a text in the core schema of YAML 1.2.
-
-    Infinities and not-a-numbers are texts here: a spec has no use for them.
-    """
-    return not (
-        plain in _CONSTANTS or _NUMBER.fullmatch(plain) or _OTHER_BASE.fullmatch(plain)
-    )
 
 
 def resolved(scalar: Scalar) -> str | int | float | bool | None:
@@ -43,9 +25,9 @@ def resolved(scalar: Scalar) -> str | int | float | bool | None:
     text = scalar.value
     if scalar.style or is_text(text):
         return text
-    if text in _CONSTANTS:
-        return _CONSTANTS[text]
-    if _OTHER_BASE.fullmatch(text):
+    if text in CONSTANTS:
+        return CONSTANTS[text]
+    if OTHER_BASE.fullmatch(text):
         return int(text, 0)
     return literals.number(text, scalar.span)
 

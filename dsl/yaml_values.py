@@ -18,7 +18,7 @@ from attnc.dsl.yaml_comments import Comments
 from attnc.dsl.yaml_nodes import Mapping, Node, Scalar, Sequence
 from attnc.dsl.yaml_scalars import fragment_of, resolved
 
-_PAIRS = ("()", "[]", "{}")
+_PAIRS = (("(", ")"), ("[", "]"), ("{", "}"))
 
 
 @dataclass(slots=True)

@@ -10,8 +10,9 @@ from torch import fx
 from attnc.compiler.emit.bodies import read_class
 from attnc.compiler.emit.code import Call
 from attnc.compiler.emit.naming import class_name, unused
-from attnc.compiler.emit.steps import Kernels
+from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.emit.unify import Class, skeleton, unify
+from attnc.dsl import tree
 from attnc.dsl.graph import Body
 from attnc.dsl.spans import Span
 
@@ -22,12 +23,16 @@ Definition = tuple[str, str, int]
 class Classes:
     """The classes of a model.
 
+    Args:
+        spec: whose blocks, and those of the standard library, say what shapes they take.
+
     Attributes:
         done: in the order of the file: what a class needs stands before it.
     """
 
-    def __init__(self, top: fx.GraphModule, kernels: Kernels, reserved: frozenset[str]) -> None:
-        self.top, self.kernels, self.reserved = top, kernels, reserved
+    def __init__(self, top: fx.GraphModule, kernels: KernelFile, spec: tree.Spec) -> None:
+        self.top, self.kernels, self.spec = top, kernels, spec
+        self.reserved = frozenset(kernels.functions)
         self.done: list[Class] = []
         self._places: dict[int, tuple[Class, int]] = {}
         self._groups: dict[Definition, list[fx.GraphModule]] = {}

@@ -103,6 +103,9 @@ class Op:
         bound = self._bound(args)
         types = result_types(parse(self.signature), bound)
         self._weights(bound)
+        constructor = self._filled(self.module, bound)
+        for name, value in constructor.holes.items() if constructor else ():
+            _check_fixed(value, f"{name} of the module")
         return types
 
     def weights(self, args: Mapping[str, Arg]) -> Mapping[str, Weight]:
@@ -147,17 +150,12 @@ class Op:
             for entry in parse_entries(text):
                 if bound.get(entry.name) is False:
                     continue
-                shape = self._fixed(bound.evaluate_shape(entry.pattern.axes), entry.name)
+                sizes = bound.evaluate_shape(entry.pattern.axes)
+                for size in sizes:
+                    _check_fixed(size, f"a size of its {entry.name}")
+                shape = tuple(size for size in sizes if isinstance(size, int))
                 weights[entry.name] = Weight(shape, entry.init, is_trained, entry.pattern.dtype)
         return weights
-
-    def _fixed(self, shape: Sequence[Size], name: str) -> tuple[int, ...]:
-        for size in shape:
-            if isinstance(size, Dim):
-                raise Mismatch(
-                    "argument", f"its {name} would have size {size}, which changes with the input"
-                )
-        return tuple(size for size in shape if isinstance(size, int))
 
     def _filled(self, text: Text | None, bound: Bound) -> Template | None:
         made = Template(text, {}) if isinstance(text, str) else text(bound) if text else None
@@ -178,3 +176,9 @@ class Op:
             return "" if bound[name] == defaults[name] else match[0].replace("?}", "}")
 
         return _OPTIONAL.sub(shown, text).replace("(, ", "(")
+
+
+def _check_fixed(value: Arg, what: str) -> None:
+    """Check that what a sub-module is built from does not depend on the input."""
+    if isinstance(value, Dim):
+        raise Mismatch("argument", f"{what} would be {value}, which changes with the input")

@@ -209,7 +209,8 @@ _ROWS = (
     ),
     _function(
         "rsqrt: float -> float", lambda a: 1 / math.sqrt(a),
-        torch="{a}.rsqrt()", triton="tl.rsqrt({a})", finite=False, derivative="-0.5 * rsqrt(a) / a * da",
+        torch="{a}.rsqrt()", triton="tl.rsqrt({a})", finite=False,
+        derivative="-0.5 * rsqrt(a) / a * da",
     ),
     _function(
         "sin: float -> float", math.sin, torch="{a}.sin()", triton="tl.sin({a})",

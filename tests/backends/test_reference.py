@@ -132,6 +132,12 @@ CASES: dict[str, Case] = {
     "distance": one(
         Causal(-1), make("sub", SCALED, make("mul", GATE, make("log", OFFSET))), gate=HEAD
     ),
+    "distance beyond the keys": one(
+        Band(-3, 4),
+        make("add", make("log", make("neg", OFFSET)),
+             Load("ahead", (make("sub", J_, number(3)),))),
+        ahead=TensorType((3,)),
+    ),
     "decay": one(
         Band(2, 0), make("mul", QK, make("exp", make("mul", OFFSET, number(-900.0))))
     ),

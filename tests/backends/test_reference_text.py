@@ -164,13 +164,19 @@ class Wrapped(nn.Module):
         return found
 
 
-def test_exports_with_dynamic_sizes() -> None:
-    def arguments(n: int) -> tuple[Tensor, ...]:
-        return (
-            torch.randn(2, 6, n, 64), torch.randn(2, 2, n, 64), torch.randn(2, 2, n, 64),
-            torch.randn(6, 7),
-        )  # fmt: skip
+def arguments(n: int) -> tuple[Tensor, ...]:
+    """Return q, k, v and the bias of WINDOW."""
+    shapes = (2, 6, n, 64), (2, 2, n, 64), (2, 2, n, 64), (6, 7)
+    return tuple(torch.randn(shape) for shape in shapes)
 
+
+def test_compiles_in_one_graph() -> None:
+    compiled = torch.compile(Wrapped(WINDOW), backend="eager", fullgraph=True)
+    given = arguments(9)
+    torch.testing.assert_close(compiled(*given), Wrapped(WINDOW)(*given))
+
+
+def test_exports_with_dynamic_sizes() -> None:
     stream = {0: torch.export.Dim("b"), 2: torch.export.Dim("n", min=2)}
     module = Wrapped(WINDOW)
     exported = torch.export.export(

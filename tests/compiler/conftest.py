@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from attnc.dsl.attention import Attention, Constant, Dot, Domain, All, Source
+from attnc.dsl.attention import All, Attention, Constant, Domain, Dot, Source
 from attnc.dsl.dims import Size, symbol
 from attnc.dsl.graph import Arg, Body, Graph, Node, TensorType, Value
 from attnc.dsl.liveness import values
@@ -89,7 +89,9 @@ class Block:
         }  # fmt: skip
         return self._add("attend", args, types, None)
 
-    def param(self, path: str, *shape: int, init: str = "normal(0.02)", train: bool = True) -> Value:
+    def param(
+        self, path: str, *shape: int, init: str = "normal(0.02)", train: bool = True
+    ) -> Value:
         """Add a weight, or a buffer."""
         args: dict[str, Arg] = {"shape": shape, "init": init, "trainable": train}
         return self._add("param", args, (TensorType(shape),), path)[0]

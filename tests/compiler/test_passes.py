@@ -256,7 +256,9 @@ def test_arguments_that_only_constants_needed_go(block: type[Block]) -> None:
     module = run(small(block, build), CPU)
     (call,) = module.graph.find_nodes(op="call_module")
     assert call.args == ()
-    assert torch.equal(module(torch.zeros(1, 1, 8).double())[0, 0], torch.arange(8.0).double().sin())
+    assert torch.equal(
+        module(torch.zeros(1, 1, 8).double())[0, 0], torch.arange(8.0).double().sin()
+    )
 
 
 # Epilogue -----------------------------------------------------------------------------------
@@ -330,7 +332,9 @@ def test_sites_that_come_to_differ_get_different_names(block: type[Block]) -> No
 def test_what_could_be_fused_is_marked_with_its_bytes(block: type[Block]) -> None:
     rotate = block("rope", x=("b", 2, "n", 4))
     low, high = rotate.ops("split", rotate["x"], 2, axis=-1)
-    body = rotate.done(rotate.op("concat", rotate.op("sin", low), rotate.op("negative", high), axis=-1))
+    body = rotate.done(
+        rotate.op("concat", rotate.op("sin", low), rotate.op("negative", high), axis=-1)
+    )
 
     def build(b: Block, x: Value) -> Value:
         (q,) = b.call(body, heads(b, x), path="rope")
@@ -374,11 +378,13 @@ def test_edits_are_made_once_for_each_block(
 
     compiled: list[str] = []
     original = fx.GraphModule.recompile
+
+    def recompile(self: fx.GraphModule) -> object:
+        compiled.append(type(self).__name__)
+        return original(self)
+
     module = small(block, build)
-    monkeypatch.setattr(
-        fx.GraphModule, "recompile",
-        lambda self: (compiled.append(type(self).__name__), original(self))[1],
-    )  # fmt: skip
+    monkeypatch.setattr(fx.GraphModule, "recompile", recompile)
     after = PASSES["canonicalise"].apply(module, CPU)
     assert compiled.count("Layer") == 2
     graphs = {m.graph for m in after.modules() if isinstance(m, fx.GraphModule)}
@@ -408,7 +414,7 @@ def test_verify_sees_a_wrong_shape_and_a_wrong_dtype(block: type[Block]) -> None
     (node,) = module.graph.find_nodes(op="call_method", target="transpose")
     for wrong in (TensorType((symbol("b"), symbol("n"), 8)), TensorType((1,), "int")):
         node.meta["attnc"] = Origin(types=(wrong,))
-        with pytest.raises(AssertionError, match="transpose.* is .*stated as"):
+        with pytest.raises(AssertionError, match=r"transpose.* is .*stated as"):
             verify(module)
 
 

@@ -196,3 +196,13 @@ def test_a_fault_inside_the_library_is_shown_where_it_was_used() -> None:
 )
 def test_faults_have_their_codes(body: str, code: str) -> None:
     assert codes_of(model(body)) == [code]
+
+
+def test_positional_arguments_before_a_star_come_first() -> None:
+    graph = build(model('w = param([dim, 3]) @w\n output y = einsum("b n d, d e -> b n e", x, w)'))
+    assert graph.outputs["y"].shape == (symbol("b"), symbol("n"), 3)
+
+
+def test_a_split_into_one_part_is_a_list_of_one() -> None:
+    graph = build(model("parts = split(x, 1, axis=-1)\n output y = parts[0]"))
+    assert graph.outputs["y"].shape == (symbol("b"), symbol("n"), 8)

@@ -136,7 +136,8 @@ def test_dtype_conflict_names_the_dtypes() -> None:
     [
         ("linear", {"x": 3, "out": 8}, "x is a tensor, not a whole number (3)"),
         ("linear", {"x": tensor(4), "out": N}, "out is a whole number above 0, not the size n"),
-        ("linear", {"x": tensor(N), "out": 8}, "its weight would have size n, which changes"),
+        ("linear", {"x": tensor(N), "out": 8}, "a size of its weight would be n, which changes"),
+        ("layer_norm", {"x": tensor(N), "weight": False, "bias": False}, "d of the module would"),
         ("softmax", {"x": tensor(B, N), "axis": 2}, "axis 2 is out of range for 2 axes"),
         ("resize", {"x": tensor(B, 3, N, N), "size": (8, 8), "mode": "cubic"}, "mode is one of"),
         ("conv2d", {"x": tensor(B, 3, 5, 5), "out": 8, "kernel": 7}, "does not fit into size 5"),
