@@ -251,7 +251,8 @@ class Translator:
     def _like(self, attribute: str) -> fx.Node:
         """Return the dtype or the device of the model's tensors."""
         if attribute not in self.likes:
-            self.likes[attribute] = self._call(getattr, self._like_tensor(), attribute)
+            node = self.graph.call_function(getattr, (self._like_tensor(), attribute))
+            self.likes[attribute] = _always(node)
         return self.likes[attribute]
 
     def _like_tensor(self) -> fx.Node:
@@ -261,11 +262,13 @@ class Translator:
                 return node
         for path, weight in self._weights.items():
             if weight.dtype == "float":
-                return self.graph.create_node("get_attr", path)
-        if self.is_top:
-            device = self._call(getattr, self.tensors[0][1], "device")
-            return self.graph.call_function(torch.empty, (0,), {"device": device})
-        return self._extra(Like())
+                return _always(self.graph.create_node("get_attr", path))
+        if not self.is_top:
+            return self._extra(Like())
+        keywords: dict[str, Argument] = {}
+        for _, node in self.tensors[:1]:
+            keywords["device"] = _always(self.graph.call_function(getattr, (node, "device")))
+        return _always(self.graph.call_function(torch.empty, (0,), keywords))
 
     def _extra_argument(self, extra: Extra) -> Argument:
         return self._like_tensor() if isinstance(extra, Like) else self.argument(extra)
@@ -292,9 +295,6 @@ class Translator:
     def _weights(self) -> Mapping[str, Weight]:
         return body_weights(self.body)
 
-    def _call(self, function: Callable[..., object], *arguments: Argument) -> fx.Node:
-        return self.graph.call_function(function, arguments)
-
     def _free(self, wish: str) -> str:
         """Return a path that no module of the body takes."""
         names = chain([wish], (f"{wish}_{number}" for number in count(1)))
@@ -309,6 +309,12 @@ _WRITERS: Mapping[str, Callable[[Translator, Node], list[fx.Node]]] = {
     "attend": Translator._attend,
 }
 """The nodes of the core; all others are rows of the operator table."""
+
+
+def _always(node: fx.Node) -> fx.Node:
+    """Mark a node that later nodes may use, and that runs in training mode or not."""
+    node.meta["attnc"] = Origin()
+    return node
 
 
 def _origin(node: Node, *results: Value) -> Origin:

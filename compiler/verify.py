@@ -37,8 +37,8 @@ class Built:
     """A model to verify.
 
     Attributes:
-        module: takes the inputs in their order; gives a tensor, or several in the order of
-            `outputs`; its state dict has the names of `weights`.
+        module: takes the inputs in their order; gives a tensor, several in the order of `outputs`,
+            or a dict of them; its state dict has the names of `weights`.
         params: the value of every param.
         inputs: name -> type.
         outputs: names.
@@ -132,7 +132,7 @@ class _Bench:
             link: self._difference(link, recorder.seen[tap].tensor, recorder.seen[tap].problem)
             for tap, link in sorted(taps, key=lambda pair: order.index(pair[0]))
         }
-        given = dict(zip(built.outputs, _tensors(result), strict=True))
+        given = _by_name(result, built.outputs)
         measured |= {link: self._difference(link, given[link.ours[0]]) for link in outputs}
         return _Outcome(report, measured)
 
@@ -202,9 +202,13 @@ def _links(rules: Mapping[str, Rule], known: Iterable[str], what: str) -> list[L
     ]
 
 
-def _tensors(result: object) -> tuple[Tensor, ...]:
+def _by_name(result: object, names: tuple[str, ...]) -> Mapping[str, Tensor]:
+    """Return what a module gave by output: it gives a tensor, several in order, or a dict."""
+    if isinstance(result, dict):
+        return result
     found = result if isinstance(result, (tuple, list)) else (result,)
-    return tuple(item for item in found if isinstance(item, Tensor))
+    tensors = [item for item in found if isinstance(item, Tensor)]
+    return dict(zip(names, tensors, strict=True))
 
 
 def _rows(

@@ -11,6 +11,11 @@ from attnc.dsl.values import noun
 
 LIMIT_ITEMS = 1_000_000
 LIMIT_BITS = 4096
+LIMIT_POWER = 8
+"""The largest power of a symbolic size."""
+
+LIMIT_TERMS = 10_000
+"""Terms that a product of symbolic sizes may have before like ones are added up."""
 
 
 class ArithmeticFault(Exception):
@@ -90,7 +95,9 @@ def _power(left: object, right: object) -> object:
         if left.bit_length() * right > LIMIT_BITS:
             raise OverflowError
         return left**right
-    if isinstance(left, Dim) and isinstance(right, int) and 0 <= right <= 8:
+    if isinstance(left, Dim) and isinstance(right, int):
+        if not 0 <= right <= LIMIT_POWER or len(left.terms) ** right > LIMIT_TERMS:
+            raise OverflowError
         return left**right
     result = operator.pow(left, right)
     if isinstance(result, complex):
@@ -98,10 +105,17 @@ def _power(left: object, right: object) -> object:
     return result
 
 
+def _multiply(left: object, right: object) -> object:
+    if isinstance(left, Dim) and isinstance(right, Dim):
+        if len(left.terms) * len(right.terms) > LIMIT_TERMS:
+            raise OverflowError
+    return operator.mul(left, right)
+
+
 _ARITHMETIC: Mapping[str, Callable[..., object]] = {
     "+": operator.add,
     "-": operator.sub,
-    "*": operator.mul,
+    "*": _multiply,
     "/": operator.truediv,
     "//": lambda left, right: (
         floor_divide(left, right)

@@ -19,6 +19,9 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _LONGEST_NUMBER = 300
 """Digits of a number; floats hold about as many before the point."""
 
+_LONGEST_WHOLE = 6
+"""Digits of a round float before it is written with an exponent."""
+
 
 def number(text: str, span: Span) -> int | float:
     """Return the value of `12`, `1.5`, `1e-5` or `.5`; an int where it is written as one.
@@ -36,9 +39,17 @@ def number(text: str, span: Span) -> int | float:
 
 
 def number_text(value: int | float) -> str:
-    """Return the shortest text that reads back as the same number: `0.5`, `1e-5`, `10000.0`."""
-    mantissa, e, exponent = repr(value).partition("e")
-    return f"{mantissa}e{int(exponent)}" if e else mantissa
+    """Return a short text that reads back as the same number: `0.5`, `1e-5`, `10000.0`, `1.5e9`."""
+    text = repr(value)
+    mantissa, e, exponent = text.partition("e")
+    whole = text.removesuffix(".0").lstrip("-")
+    if e:
+        return f"{mantissa}e{int(exponent)}"
+    if isinstance(value, float) and len(whole) > _LONGEST_WHOLE and whole.endswith("000"):
+        digits = whole.rstrip("0")
+        sign, point = "-" * (value < 0), "." * (len(digits) > 1)
+        return f"{sign}{digits[0]}{point}{digits[1:]}e{len(whole) - 1}"
+    return text
 
 
 def unquoted(text: str, span: Span) -> str:

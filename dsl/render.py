@@ -18,6 +18,9 @@ Json = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]
 GUTTER = 5
 """Columns of a line number; wider where a file has more lines."""
 
+LONGEST = 600
+"""Characters of a message that are shown: what a spec says may stand in it, at any length."""
+
 COLOURS = {
     "error": "1;31",
     "place": "1",
@@ -130,6 +133,8 @@ def _count(shown: int, dropped: int) -> str:
 
 
 def _one_line(text: str) -> str:
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}…"
     return printable(" ".join(text.split("\n")))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import dropwhile
 
 from attnc.dsl import header_printer, tree
 from attnc.dsl.expression_printer import expression_text
@@ -185,8 +188,7 @@ def _input(port: tree.Port) -> Entry:
     if shape is None and port.dtype == "float" and not port.optional:
         return Entry(port.name, Literal(""), port.comments)
     if shape is None or port.dtype != "float" or port.optional:
-        text = flat(header_printer.port_type(port)) or ""
-        return Entry(port.name, String(text.strip()), port.comments)
+        return Entry(port.name, String(_line(header_printer.port_type(port)).strip()), port.comments)
     axes = (
         Literal(text) if text.isdigit() else String(text)
         for text in (expression_text(item) for item in shape.items)
@@ -199,11 +201,20 @@ def _output(output: tree.Output) -> Entry:
 
 
 def _block(block: tree.Block) -> Entry:
-    key = flat(tuple(_without_comments(header_printer.signature(block)))) or ""
+    """The key is the header; the comments within it have no place there and stand above.
+
+    A blank line parts blocks.
+    """
     within = [comment for part in (*block.ports, *block.params) for comment in part.comments]
+    bare = replace(
+        block,
+        ports=tuple(replace(port, comments=()) for port in block.ports),
+        params=tuple(replace(param, comments=()) for param in block.params),
+    )
     body = _statements(block.body)
     value = body if block.doc is None else Map((*_doc(block.doc), Entry("body", body)), flow=False)
-    return Entry(key, value, (*block.comments, *within))
+    comments = ("", *dropwhile(operator.not_, block.comments), *within)
+    return Entry(_line(header_printer.signature(bare)), value, comments)
 
 
 # Statements -------------------------------------------------------------------------------
@@ -217,11 +228,30 @@ def _statements(statements: Iterable[tree.Statement]) -> List:
 def _statement(statement: tree.Statement) -> list[Element]:
     head, body = header_printer.statement(statement), header_printer.body(statement)
     if body is None:
-        return [Element(_text(head), statement.comments, statement.trailing)]
-    found = [_headed(head, body, statement)]
-    return [*found, *_else(statement)] if isinstance(statement, tree.If) else found
+        lines = literal_lines(laid_out(head))
+        text = String(_line(head), lines if len(lines) > 1 else ())
+        return [Element(text, statement.comments, statement.trailing)]
+    first = _headed(_line(head), body, statement.comments, statement.trailing)
+    return [first, *_else(statement)] if isinstance(statement, tree.If) else [first]
 
 
-def _text(layout: Layout) -> String:
-    lines = literal_lines(laid_out(layout))
-    return String(flat(layout) or "", lines if len(lines) > 1 else ())
+def _else(statement: tree.If) -> list[Element]:
+    chained = header_printer.chained(statement)
+    if chained is not None:
+        head = f"else {_line(header_printer.statement(chained))}"
+        return [_headed(head, chained.then), *_else(chained)]
+    return [_headed("else", statement.otherwise)] if statement.otherwise else []
+
+
+def _headed(
+    head: str,
+    body: Iterable[tree.Statement],
+    comments: tuple[str, ...] = (),
+    trailing: str | None = None,
+) -> Element:
+    entry = Entry(head, _statements(body), trailing=trailing)
+    return Element(Map((entry,), flow=False), comments)
+
+
+def _line(layout: Layout) -> str:
+    return flat(layout) or ""

@@ -180,8 +180,9 @@ class _SpecReader:
         if fragment is None or shape is None:
             return None
         lexemes = [Lexeme("NAME", key.value, name, 0, len(name.text))]
-        if shape:
-            lexemes += [Lexeme("COLON", ":", fragment, 0, 0), *shape]
+        if shape and shape[0] != "=":
+            lexemes.append(Lexeme("COLON", ":", fragment, 0, 0))
+        lexemes += shape
         parsed = parse([*lexemes, end_of(fragment)], "port", self.collector)
         return parsed if isinstance(parsed, tree.Port) else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Union
+from typing import TypeGuard, Union
 
 from attnc.dsl.layout import STEP, WIDTH, comment_lines
 from attnc.dsl.yaml_core import is_text
@@ -111,7 +111,7 @@ def _valued(head: str, value: Value, margin: int, trailing: str | None) -> Itera
     """Yield `head value` on one line, or the value below, indented by a step."""
     behind = "" if trailing is None else f"  # {trailing}".rstrip()
     line = _one_line(value) or ""
-    if isinstance(value, String) and value.lines and not (_fits(head, value) and len(value.lines) == 1):
+    if isinstance(value, String) and value.lines and _is_long(f"{head} {line}", value):
         yield f"{head} |-{behind}"
         yield from (" " * (margin + STEP) + text if text else "" for text in value.lines)
     elif _fits(head, value):
@@ -128,20 +128,33 @@ def _below(value: Value, margin: int) -> Iterator[str]:
     return _elements(value.items, margin)
 
 
+def _is_long(line: str, value: String) -> bool:
+    return "\n" in value.text or len(line) > WIDTH
+
+
 def _fits(head: str, value: Value) -> bool:
-    """Whether a value goes on the line of its head; scalars do at any length."""
+    """Whether a value goes on the line of its head; what cannot be broken does at any length."""
     line = _one_line(value)
-    scalar_or_empty = not isinstance(value, (Map, List)) or line in ("[]", "{}")
-    return line is not None and (scalar_or_empty or len(head) + 1 + len(line) <= WIDTH)
+    return line is not None and (not _breaks(value) or len(head) + 1 + len(line) <= WIDTH)
+
+
+def _breaks(value: Value) -> TypeGuard[Map | List]:
+    """Whether a value holds items that can stand on lines of their own."""
+    match value:
+        case Map(inner) | List(inner):
+            return bool(inner)
+    return False
 
 
 def _one_line(value: Value, flow: bool = False) -> str | None:
     """Return a value on one line; none where comments, its length or its maker forbid that."""
+    if _breaks(value) and not value.flow:
+        return None
     match value:
         case Literal(text):
             return text
-        case String(text):
-            return scalar(text, flow)
+        case String(text, lines):
+            return None if flow and lines else scalar(text, flow)
         case List(items):
             inner = [_one_line(item.value, flow=True) for item in items]
             plain = all(not item.comments and item.trailing is None for item in items)
@@ -151,7 +164,7 @@ def _one_line(value: Value, flow: bool = False) -> str | None:
             plain = all(not entry.comments and entry.trailing is None for entry in pairs)
             opening, closing = "{", "}"
     kept = [text for text in inner if text is not None]
-    if len(kept) < len(inner) or not plain or (inner and not value.flow):
+    if len(kept) < len(inner) or not plain:
         return None
     return f"{opening}{', '.join(kept)}{closing}"
 

@@ -74,7 +74,7 @@ class ClassCode:
     body: Body
     ports: tuple[Port, ...]
     returns: str
-    results: tuple[ListOf | None, ...]
+    results: tuple[tuple[str, ListOf | None], ...]
     init: tuple[Statement, ...]
     forward: tuple[Statement, ...]
     tables: tuple[str, ...]
@@ -139,12 +139,13 @@ class _Reader:
     def _root(self) -> Folder:
         """Collect what the block holds, but for constants and attention nodes."""
         root = Folder()
-        weights = cast(Mapping[str, Weight], self.module.meta.get("weights", {}))
+        declared = cast(Mapping[str, Weight], self.module.meta.get("weights", {}))
         sites = self._first_uses()
-        for path, declared in weights.items():
-            root.add(path, weight(declared, sites.get(path)))
         for path, part in _parts(self.module):
-            root.add(path, Member(self._constructor(part, sites.get(path))))
+            if part is None:
+                root.add(path, weight(declared[path], sites.get(path)))
+            else:
+                root.add(path, Member(self._constructor(part, sites.get(path))))
         return root
 
     def _constructor(self, part: nn.Module, span: Span | None) -> Expr:
@@ -248,19 +249,22 @@ class _Reader:
         types = origin(node).types
         return self.steps.shape(types[0]) if len(types) == 1 else None
 
-    def _results(self) -> Iterator[ListOf | None]:
-        for item in _results_of(self.output):
-            yield self._shape(item) if isinstance(item, fx.Node) else None
+    def _results(self) -> Iterator[tuple[str, ListOf | None]]:
+        """Yield the name, where it has one, and the shape of each result."""
+        for name, item in _results_of(self.output):
+            yield name, self._shape(item) if isinstance(item, fx.Node) else None
 
 
-def _parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield the blocks and layers that a block holds, those in plain containers too."""
+def _parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module | None]]:
+    """Yield what a block holds, in the order of its state dict; none stands for a weight."""
+    for name in (*module._parameters, *module._buffers):
+        if name not in module._non_persistent_buffers_set:
+            yield f"{prefix}{name}", None
     for name, child in module.named_children():
-        path = f"{prefix}{name}"
         if isinstance(child, fx.GraphModule) or hasattr(child, "attnc_source"):
-            yield path, child
+            yield f"{prefix}{name}", child
         elif not isinstance(child, Attend):
-            yield from _parts(child, f"{path}.")
+            yield from _parts(child, f"{prefix}{name}.")
 
 
 def _output(module: fx.GraphModule) -> Argument:
@@ -268,10 +272,10 @@ def _output(module: fx.GraphModule) -> Argument:
     return cast(Argument, node.args[0])
 
 
-def _results_of(output: Argument) -> list[Argument]:
+def _results_of(output: Argument) -> list[tuple[str, Argument]]:
     if isinstance(output, dict):
-        return list(output.values())
-    return list(output) if isinstance(output, (tuple, list)) else [output]
+        return list(output.items())
+    return [("", each) for each in (output if isinstance(output, (tuple, list)) else [output])]
 
 
 def _last(result: Expr, late: Mapping[str, str]) -> Iterator[Line]:

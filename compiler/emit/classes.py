@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import cast
 
 from torch import fx
 
 from attnc.compiler.emit.bodies import read_class
 from attnc.compiler.emit.code import Call
-from attnc.compiler.emit.naming import class_name, unused
+from attnc.compiler.emit.declared import declared_flow
 from attnc.compiler.emit.kernels_file import KernelFile
+from attnc.compiler.emit.naming import class_name, unused
 from attnc.compiler.emit.unify import Class, skeleton, unify
 from attnc.dsl import tree
 from attnc.dsl.graph import Body
@@ -73,7 +75,10 @@ class Classes:
         for members in alike.values():
             taken = self.reserved | {made.name for made in self.done}
             name = unused(class_name(codes[members[0]].body.name), taken)
-            made = unify(name, [codes[at] for at in members], modules[members[0]] is self.top)
+            alike_codes = [codes[at] for at in members]
+            made = unify(name, alike_codes, modules[members[0]] is self.top)
+            flow = declared_flow(alike_codes[0].body, self.spec)
+            made = replace(made, flow=flow)
             self.done.append(made)
             for position, at in enumerate(members):
                 self._places[id(modules[at].graph)] = (made, position)

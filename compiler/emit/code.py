@@ -239,6 +239,16 @@ def _rewritten(part: object, change: Callable[[Expr], Expr | None]) -> object:
     return replace(part, **new) if new else part
 
 
+def is_tree(part: object) -> bool:
+    """Say whether something is an expression or statement."""
+    return isinstance(part, _NODES)
+
+
+def parts(tree: object) -> tuple[object, ...]:
+    """Return what an expression or statement consists of, in the order in which it is written."""
+    return tuple(getattr(tree, name) for name in _PARTS[type(tree)])
+
+
 def walk(tree: object) -> Iterator[Tree]:
     """Yield a tree and all below it, in the order in which it is written."""
     if isinstance(tree, tuple):
@@ -246,8 +256,8 @@ def walk(tree: object) -> Iterator[Tree]:
             yield from walk(item)
     elif isinstance(tree, _NODES):
         yield tree
-        for part in _PARTS[type(tree)]:
-            yield from walk(getattr(tree, part))
+        for part in parts(tree):
+            yield from walk(part)
 
 
 def names_in(tree: object) -> set[str]:

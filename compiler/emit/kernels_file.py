@@ -39,17 +39,18 @@ class KernelFile:
         """The text of kernels.py; empty where no kernel has one."""
         if not self.functions:
             return ""
-        lines = {line for kernel in self.functions.values() for line in kernel.imports}
-        head = ['"""The attention kernels of the model."""', ""]
-        head += ["from __future__ import annotations", "", *_sorted_imports(lines)]
         parts = [
             part
             for kernel in self.functions.values()
             for part in kernel.source.strip("\n").split("\n\n\n")
         ]
+        head = ['"""The attention kernels of the model."""', ""]
+        head += ["from __future__ import annotations", "", *self._imports(parts)]
         return "\n\n\n".join(["\n".join(head), *dict.fromkeys(parts)]) + "\n"
 
-
-def _sorted_imports(lines: set[str]) -> list[str]:
-    """Return import lines in groups: Python's own first, modules before names from them."""
-    return sorted(lines | {"import torch"}, key=lambda line: (line.startswith("from"), line))
+    def _imports(self, parts: list[str]) -> list[str]:
+        """Return import lines: modules before names from them."""
+        lines = {line for kernel in self.functions.values() for line in kernel.imports}
+        if any(re.search(r"\btorch\.", part) for part in parts):
+            lines.add("import torch")
+        return sorted(lines, key=lambda line: (line.startswith("from"), line))

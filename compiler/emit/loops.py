@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from attnc.compiler.emit.code import (
     Assign,
@@ -56,20 +57,56 @@ class Roller:
         after = tuple(statements)
         while after != before:
             before, after = after, tuple(self._pass(after))
-        return after
+        return tuple(self._with_first_turns(after))
 
     def _pass(self, statements: tuple[Statement, ...]) -> Iterator[Statement]:
         patterns = [self._pattern(statement) for statement in statements]
         at = 0
         while at < len(statements):
             period, turns = _best(patterns, at)
+            body, first = statements[at : at + period], patterns[at : at + period]
             if turns > 1:
-                yield self._loop(
-                    statements[at : at + period], patterns[at : at + 2 * period], turns
-                )
+                yield self._loop(body, first, patterns[at + period : at + 2 * period], turns)
+            elif self._is_whole_list(body[0]):
+                yield self._loop(body, first, [_next(first[0])], turns)
             else:
-                yield statements[at]
+                yield body[0]
             at += period * turns
+
+    def _is_whole_list(self, statement: Statement) -> bool:
+        """Say whether a statement takes a value through the only module of a list."""
+        match statement:
+            case Assign((Name() as target,), Call(function, arguments)):
+                _, positions = self._read(function)
+                whole = isinstance(function, Index) and self.lists.get(flat(function.base)) == 1
+                return whole and len(positions) == 1 and target in arguments
+        return False
+
+    def _with_first_turns(self, statements: tuple[Statement, ...]) -> Iterator[Statement]:
+        """Yield statements; a first turn that differs by what comes in joins its loop."""
+        waiting: Statement | None = None
+        for statement in statements:
+            joined = None if waiting is None else self._joined(waiting, statement)
+            if joined is None and waiting is not None:
+                yield waiting
+            *before, waiting = joined or (statement,)
+            yield from before
+        if waiting is not None:
+            yield waiting
+
+    def _joined(self, first: Statement, loop: Statement) -> tuple[Statement, ...] | None:
+        """Return `x = a`, `for f in fs: x = f(x)` for `x = fs[0](a)`, `for f in fs[1:]: ...`."""
+        match first, loop:
+            case Assign(targets, made), For(
+                (item,), Index(base, (Slice(Literal(1), stop),)), (Assign(carried, value) as turn,)
+            ) if targets == carried:
+                start = rewrite(value, lambda e: _indexed(base, (0,)) if e == Name(item) else None)
+                incoming = _incoming(start, made, targets)
+                if incoming is None:
+                    return None
+                items = base if stop is None else Index(base, (Slice(None, stop),))
+                return (*incoming, For((item,), items, (turn,)))
+        return None
 
     def _pattern(self, statement: Statement) -> _Pattern:
         reads: list[Positions] = []
@@ -92,10 +129,15 @@ class Roller:
                 return outer, (*positions, position)
         return expr, ()
 
-    def _loop(self, body: tuple[Statement, ...], patterns: list[_Pattern], turns: int) -> Statement:
-        period = len(body)
-        reads = [read for pattern in patterns[:period] for read in pattern.reads]
-        later = [read for pattern in patterns[period:] for read in pattern.reads]
+    def _loop(
+        self,
+        body: tuple[Statement, ...],
+        first_turn: Sequence[_Pattern],
+        second_turn: Sequence[_Pattern],
+        turns: int,
+    ) -> Statement:
+        reads = [read for pattern in first_turn for read in pattern.reads]
+        later = [read for pattern in second_turn for read in pattern.reads]
         moving = iter([_moving(one, two) for one, two in zip(reads, later, strict=True)])
         names = self.names | {
             t for part in walk(body) if isinstance(part, For) for t in part.targets
@@ -128,6 +170,34 @@ class Roller:
                 stop = Literal(end) if end < self.lists[flat(base)] else None
                 return Index(base, (Slice(Literal(start) if start else None, stop),))
         raise ValueError(f"not an item of a list: {flat(first)}")
+
+
+def _next(pattern: _Pattern) -> _Pattern:
+    """Return the statement of the next turn, if there were one."""
+    reads = tuple((*read[:-1], read[-1] + 1) for read in pattern.reads)
+    return replace(pattern, reads=reads)
+
+
+def _incoming(turn: Expr, first: Expr, targets: tuple[Expr, ...]) -> tuple[Statement, ...] | None:
+    """Return what to assign to targets so that `turn` computes `first`; none if nothing does."""
+    pairs: dict[Expr, Expr] = {}
+
+    def same(one: object, other: object) -> bool:
+        if isinstance(one, Name) and one in targets:
+            return pairs.setdefault(one, cast(Expr, other)) == other
+        if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
+            return all(same(a, b) for a, b in zip(one, other, strict=True))
+        if one == other or type(one) is not type(other) or not is_tree(one):
+            return one == other
+        return all(same(a, b) for a, b in zip(parts(one), parts(other), strict=True))
+
+    if not same(turn, first):
+        return None
+    changes = {target: value for target, value in pairs.items() if target != value}
+    read = names_in(tuple(changes.values()))
+    if any(isinstance(target, Name) and target.id in read for target in changes):
+        return None
+    return tuple(Assign((target,), value) for target, value in changes.items())
 
 
 def _indexed(base: Expr, positions: Positions) -> Expr:

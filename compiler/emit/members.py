@@ -24,8 +24,8 @@ from attnc.compiler.emit.code import (
     literals_in,
     rewrite,
 )
-from attnc.compiler.emit.naming import identifier
 from attnc.compiler.emit.layout import WIDTH
+from attnc.compiler.emit.naming import identifier
 from attnc.compiler.emit.text import flat
 
 SELF = Name("self")
@@ -140,7 +140,8 @@ def collection(folder: Folder) -> Expr:
 
 def _series(made: tuple[Expr, ...]) -> Expr:
     """Return equal or nearly equal items as a generator, others as a list."""
-    if len(made) > 1 and all(item == made[0] for item in made):
+    is_block = isinstance(made[0], Call) and isinstance(made[0].function, Name)
+    if (len(made) > 1 or is_block) and all(item == made[0] for item in made):
         return Each(made[0], ("_",), Call(Name("range"), (Literal(len(made)),)))
     written = ListOf(made)
     varied = _varied(made)

@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
+from attnc.compiler.emit.bodies import ClassCode
 from attnc.compiler.emit.code import Attribute, Call, Do, Name, names_in
-from attnc.compiler.emit.parameters import Column
 from attnc.compiler.emit.layout import INDENT, WIDTH, lines_of, signature
+from attnc.compiler.emit.parameters import Column
 from attnc.compiler.emit.text import flat
 from attnc.compiler.emit.unify import Class
 from attnc.dsl.graph import Body
@@ -72,25 +73,37 @@ def _place(body: Body) -> str:
 def docstring(paragraphs: Sequence[str], indent: str) -> list[str]:
     """Return the lines of a docstring: the first paragraph opens it, the rest are set apart."""
     escaped = [part.replace("\\", "\\\\").replace('"""', "'''") for part in paragraphs if part]
-    first, *rest = escaped
-    wrapped = textwrap.wrap(first, WIDTH - len(indent) - 6) or [""]
-    lines = [f'{indent}"""{wrapped[0]}', *(indent + line for line in wrapped[1:])]
+    first, *rest = [_wrapped(part, WIDTH - len(indent) - 6) for part in escaped]
+    lines = [f'{indent}"""{first[0]}', *(indent + line for line in first[1:])]
     for part in rest:
-        lines += ["", *(indent + line for line in part.splitlines())]
+        lines += ["", *(indent + line for line in part)]
     if len(lines) == 1 and not lines[0].endswith('"'):
         return [f'{lines[0]}"""']
     return [*lines, f'{indent}"""']
 
 
+def _wrapped(text: str, width: int) -> list[str]:
+    return [part for line in text.splitlines() for part in textwrap.wrap(line, width)]
+
+
 def _about(made: Class, classes: Sequence[Class]) -> list[str]:
     """Return the paragraphs of a class's docstring."""
-    doc = " ".join((made.code.body.doc or f"The block {made.code.body.name}").split())
-    ports = ", ".join(f"{port.name}: {flat(port.shape)}" for port in made.code.ports if port.shape)
-    results = ", ".join(flat(shape) for shape in made.code.results if shape)
-    flow = f"{ports} -> {results}" if ports and results else ""
+    doc = " ".join(
+        (made.code.body.doc or made.code.body.name.replace("_", " ").capitalize()).split()
+    )
     exits = ", ".join(made.code.exits)
     early = f"Args:\n    until: return early with the exit of this name: {exits}." if exits else ""
-    return [doc if doc[-1] in ".!?" else f"{doc}.", flow, _difference(made, classes), early]
+    doc = doc if doc[-1] in ".!?" else f"{doc}."
+    return [doc, made.flow or _flow(made.code), _difference(made, classes), early]
+
+
+def _flow(code: ClassCode) -> str:
+    """Return the shapes of ports and results as they are: `x: [b, n, 384] -> y: [b, 384]`."""
+    ports = ", ".join(f"{port.name}: {flat(port.shape)}" for port in code.ports if port.shape)
+    results = ", ".join(
+        f"{name}: {flat(shape)}" if name else flat(shape) for name, shape in code.results if shape
+    )
+    return f"{ports} -> {results}" if ports and results else ""
 
 
 def _difference(made: Class, classes: Sequence[Class]) -> str:

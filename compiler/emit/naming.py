@@ -140,7 +140,7 @@ class Names:
             if not isinstance(target, Ref):
                 targets.append(rewrite(target, self._name_of))
                 continue
-            wish = self.wishes.get(target.node) or suggestion(value)
+            wish = self.wishes.get(target.node) or ("y" if statement.unpack else suggestion(value))
             mine.add(self._bind(target.node, wish, at, mine))
             targets.append(Name(self._named[target.node]))
         return Assign(tuple(targets), value, statement.shape, statement.unpack)

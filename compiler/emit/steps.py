@@ -73,7 +73,20 @@ class Steps:
             name = self.exits.get(node.name, name)
             if name:
                 wishes[node.name] = identifier(str(name))
+        for node in reversed(self.nodes):
+            follower = self._follower(node)
+            if follower is not None and follower.name in wishes:
+                wishes[node.name] = wishes[follower.name]
         return wishes
+
+    def _follower(self, node: fx.Node) -> fx.Node | None:
+        """Return the call of the next block of a list, where it alone takes the result of one."""
+        user = next(iter(node.users)) if len(node.users) == 1 else None
+        if user is None or user.op != "call_module" or node.op != "call_module":
+            return None
+        (*path, number), (*others, following) = (str(n.target).split(".") for n in (node, user))
+        follows = number.isdigit() and following.isdigit() and int(following) == int(number) + 1
+        return user if follows and path == others else None
 
     def all(self) -> list[Step]:
         """Return a step for every node that computes something."""

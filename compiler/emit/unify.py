@@ -39,12 +39,14 @@ class Class:
         code: that of the first body, with parameters in place of numbers.
         parameters: name -> its value in each body.
         sizes: parameters that are passed by position.
+        flow: the shapes of ports and results as the spec declares them.
     """
 
     name: str
     code: ClassCode
     parameters: dict[str, Column]
     sizes: frozenset[str]
+    flow: str = ""
 
     def constructor(self, at: int, span: Span | None) -> Call:
         """Return the call that makes an instance for body number `at`.
@@ -100,7 +102,8 @@ def unify(name: str, codes: Sequence[ClassCode], is_top: bool = False) -> Class:
             _port(ports, parameters) for ports in zip(*(c.ports for c in codes), strict=True)
         ),
         results=tuple(
-            _shape(each, parameters) for each in zip(*(c.results for c in codes), strict=True)
+            (each[0][0], _shape(tuple(shape for _, shape in each), parameters))
+            for each in zip(*(code.results for code in codes), strict=True)
         ),
         init=(*kept, *init),
         forward=forward,

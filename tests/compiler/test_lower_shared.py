@@ -145,3 +145,19 @@ def test_a_model_of_integers_takes_dtype_from_its_weights(block: type[Block]) ->
     y = weightless.op("add", weightless.op("cast", weightless["ids"], "float"), 1.0)
     module = lower(weightless.graph(y=y), function)
     assert module(torch.tensor([1, 2])).dtype == torch.get_default_dtype()
+
+
+def test_a_model_without_inputs(block: type[Block]) -> None:
+    b = block("m")
+    module = lower(b.graph(y=b.op("zeros", (2, 3))), function)
+    assert module().shape == (2, 3)
+
+
+def test_what_training_nodes_share_with_others_always_runs(block: type[Block]) -> None:
+    b = block("m", x=("b", "n", 8))
+    one, two = (b.op("zeros", (symbol("n"), 8)) for _ in range(2))
+    graph = b.graph(one=one, two=b.op("add", b["x"], two))
+    object.__setattr__(graph.body.nodes[0], "train", True)
+    nodes = lower(graph, function).graph.nodes
+    trained = [node.target for node in nodes if node.meta["attnc"].train]
+    assert trained == [torch.zeros]

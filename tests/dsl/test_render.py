@@ -180,3 +180,8 @@ def test_sarif_names_rule_and_region_of_each_result() -> None:
     place = conflict["locations"][0]["physicalLocation"]
     assert place["region"] == {"startLine": 4, "startColumn": 24, "endLine": 4, "endColumn": 35}
     assert len(conflict["relatedLocations"]) == 1
+
+
+def test_a_monstrous_message_is_cut() -> None:
+    shown = render_text([codes.UNDEFINED.at(None, name="x" * 100_000)])
+    assert len(shown) < 1000 and "x…" in shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,10 +23,12 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "parity"
 SIZES = {"b": 2, "n": 9, "m": 7}
 
 
-def variants() -> Iterator[tuple[str, str]]:
-    for name in zoo.names():
-        for variant in attnc.load(f"zoo:{name}").variants:
-            yield name, variant.name
+def variants() -> list[tuple[str, str]]:
+    return [
+        (name, variant.name)
+        for name in zoo.names()
+        for variant in attnc.load(f"zoo:{name}").variants
+    ]
 
 
 def inputs(graph: Graph) -> list[Tensor]:
