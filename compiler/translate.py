@@ -5,28 +5,25 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from itertools import chain, count
 from typing import cast
 
-import torch
 from torch import fx
 from torch.fx.node import Argument
 
 from attnc.compiler.inline import Inliner
 from attnc.compiler.merge import Done, merged
+from attnc.compiler.scope import Scope
 from attnc.compiler.sites import operands, site_of
-from attnc.compiler.size_nodes import SizeNodes
 from attnc.compiler.template import Module, Writer
-from attnc.compiler.unit import Extra, Leaf, Like, Origin, Part, Place, Unit, add_port
+from attnc.compiler.unit import Leaf, Origin, Part, Place, Unit
 from attnc.dsl import codes
-from attnc.dsl.attention import Attention
 from attnc.dsl.diagnostics import SpecError
-from attnc.dsl.dims import Dim, Size
-from attnc.dsl.graph import Arg, Body, Graph, Node, TensorType, Value, Weight
+from attnc.dsl.graph import Arg, Body, Graph, Node, Value
 from attnc.dsl.ops import TABLE
 from attnc.dsl.ops.row import Template
-from attnc.dsl.state import body_weights, weight_of
+from attnc.dsl.state import weight_of
 
 
 class Units:
@@ -83,49 +80,28 @@ class Translator:
     """Writes one body.
 
     Attributes:
-        values: the FX node of every value so far.
-        tensors: type and node of every tensor among the ports.
+        scope: what nodes may refer to.
+        instances: the unit at every path that the body calls.
+        roots: the first names of the paths of all modules.
     """
 
     def __init__(self, units: Units, body: Body, is_top: bool = False) -> None:
-        self.units, self.body, self.is_top = units, body, is_top
-        self.graph = fx.Graph()
-        self.values: dict[Value, fx.Node] = {}
-        self.tensors: list[tuple[TensorType, fx.Node]] = []
+        self.units, self.body = units, body
+        self.scope = Scope(body, is_top)
+        self.graph = self.scope.graph
         self.parts: dict[str, Part] = {}
         self.places: dict[Node, Place] = {}
-        self.extras: dict[Extra, fx.Node] = {}
-        self.likes: dict[str, fx.Node] = {}
-        self.last_port: fx.Node | None = None
         self.instances = units.instances(body)
         self.roots = {node.module.split(".")[0] for node in body.nodes if node.module}
 
     def unit(self, outputs: Arg) -> Unit:
         """Translate the body; `outputs` is what it returns."""
-        for name, port in self.body.ports.items():
-            if port is not None:
-                self.last_port = add_port(self.graph, name, self.last_port)
-                self._bind_port(port, self.last_port)
-        self.sizes = SizeNodes(self.graph, self.tensors)
         for node in self.body.nodes:
             self._check_label(node)
             self._write(node)
-        self.graph.output(self.argument(outputs)).meta["attnc"] = Origin()
-        for _, tensor in self.tensors:
-            if tensor.op != "placeholder" and not tensor.users:
-                self.graph.erase_node(tensor)
-        extras = {self.body: tuple(self.extras)}
+        self.scope.returns(outputs)
+        extras = {self.body: tuple(self.scope.extras)}
         return Unit(self.body, self.graph, self.parts, self.places, extras)
-
-    def _bind_port(self, port: Arg, node: fx.Node) -> None:
-        if isinstance(port, tuple):
-            node.meta["attnc"] = Origin()
-            for at, item in enumerate(port):
-                self._bind_port(item, self.graph.call_function(operator.getitem, (node, at)))
-        elif isinstance(port, Value):
-            node.meta["attnc"] = Origin(port.spans, (port.type,), (port.name,))
-            self.values[port] = node
-            self.tensors.append((port.type, node))
 
     def _check_label(self, node: Node) -> None:
         for label in (node.module or "").split("."):
@@ -139,7 +115,7 @@ class Translator:
         last = next(iter(reversed(self.graph.nodes)), None)
         results = _WRITERS.get(node.op, Translator._row)(self, node)
         for value, result in zip(node.results, results, strict=True):
-            self.values[value] = result
+            self.scope.values[value] = result
             result.meta.setdefault("attnc", _origin(node, value))
         for made in reversed(self.graph.nodes):
             if made is last:
@@ -160,10 +136,10 @@ class Translator:
 
     def _hole(self, holes: Mapping[str, Arg], module: str | None, name: str) -> object:
         if name in holes:
-            return self.argument(holes[name])
+            return self.scope.argument(holes[name])
         if name == "module":
             return Module(cast(str, module))
-        return self._like(name)
+        return self.scope.like(name)
 
     def _param(self, node: Node) -> list[fx.Node]:
         self.parts.setdefault(path_of(node), weight_of(node))
@@ -176,7 +152,7 @@ class Translator:
         path = self._free("attend")
         self.parts[path], self.places[node] = site_of(node), path
         several = len(node.results) > 1
-        arguments = tuple(self.values[value] for value in operands(node))
+        arguments = tuple(self.scope.values[value] for value in operands(node))
         made = self.graph.create_node("call_module", path, arguments, name=_name(node, several))
         return self._results(node, made, several)
 
@@ -190,7 +166,10 @@ class Translator:
         ports = [
             arg for arg, port in zip(given, body.ports.values(), strict=True) if port is not None
         ]
-        arguments = (*map(self.argument, ports), *map(self._extra_argument, unit.extras[body]))
+        arguments = (
+            *map(self.scope.argument, ports),
+            *map(self.scope.extra_argument, unit.extras[body]),
+        )
         if unit is instance:
             name = _name(node, isinstance(body.outputs, tuple))
             result: Argument = self.graph.create_node("call_module", path, arguments, name=name)
@@ -225,76 +204,6 @@ class Translator:
         arguments = (cast(fx.Node, result), at)
         return self.graph.create_node("call_function", operator.getitem, arguments, name=name)
 
-    # Arguments --------------------------------------------------------------------------
-
-    def argument(self, arg: Arg) -> Argument:
-        """Return what stands for an argument of a node: tensors and symbolic sizes are nodes."""
-        match arg:
-            case Value():
-                return self.values[arg]
-            case Dim():
-                return self._size(arg)
-            case tuple():
-                return tuple(map(self.argument, arg))
-            case Mapping():
-                return {name: self.argument(item) for name, item in arg.items()}
-            case Attention():
-                raise TypeError("only attend nodes take an attention")
-            case _:
-                return arg
-
-    def _size(self, size: Size) -> Argument:
-        """Return a size: computed from the ports, or passed by the caller."""
-        written = self.sizes.write(size)
-        return self._extra(size) if written is None else written
-
-    def _like(self, attribute: str) -> fx.Node:
-        """Return the dtype or the device of the model's tensors."""
-        if attribute not in self.likes:
-            node = self.graph.call_function(getattr, (self._like_tensor(), attribute))
-            self.likes[attribute] = _always(node)
-        return self.likes[attribute]
-
-    def _like_tensor(self) -> fx.Node:
-        """Return a tensor with the model's dtype, on its device."""
-        for type_, node in self.tensors:
-            if type_.dtype == "float":
-                return node
-        for path, weight in self._weights.items():
-            if weight.dtype == "float":
-                return _always(self.graph.create_node("get_attr", path))
-        if not self.is_top:
-            return self._extra(Like())
-        keywords: dict[str, Argument] = {}
-        for _, node in self.tensors[:1]:
-            keywords["device"] = _always(self.graph.call_function(getattr, (node, "device")))
-        return _always(self.graph.call_function(torch.empty, (0,), keywords))
-
-    def _extra_argument(self, extra: Extra) -> Argument:
-        return self._like_tensor() if isinstance(extra, Like) else self.argument(extra)
-
-    def _extra(self, extra: Extra) -> fx.Node:
-        """Return the extra port for what a caller must tell."""
-        if self.is_top and isinstance(extra, Dim):
-            span = self.body.definition[-1] if self.body.definition else None
-            raise SpecError([codes.UNSOLVED_SIZE.at(span, size=extra, name=self.body.name)])
-        if extra not in self.extras:
-            name = "like" if isinstance(extra, Like) else self._size_name(extra)
-            node = self.last_port = add_port(self.graph, name, self.last_port)
-            size = None if isinstance(extra, Like) else extra
-            node.meta["attnc"] = Origin(names=(name,), size=size)
-            self.extras[extra] = node
-        return self.extras[extra]
-
-    def _size_name(self, size: Size) -> str:
-        """Return what the block calls a size."""
-        known = {**self.body.arguments, **self.body.dims}
-        return next((name for name, value in known.items() if value == size), "size")
-
-    @cached_property
-    def _weights(self) -> Mapping[str, Weight]:
-        return body_weights(self.body)
-
     def _free(self, wish: str) -> str:
         """Return a path that no module of the body takes."""
         names = chain([wish], (f"{wish}_{number}" for number in count(1)))
@@ -309,12 +218,6 @@ _WRITERS: Mapping[str, Callable[[Translator, Node], list[fx.Node]]] = {
     "attend": Translator._attend,
 }
 """The nodes of the core; all others are rows of the operator table."""
-
-
-def _always(node: fx.Node) -> fx.Node:
-    """Mark a node that later nodes may use, and that runs in training mode or not."""
-    node.meta["attnc"] = Origin()
-    return node
 
 
 def _origin(node: Node, *results: Value) -> Origin:

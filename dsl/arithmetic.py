@@ -106,9 +106,9 @@ def _power(left: object, right: object) -> object:
 
 
 def _multiply(left: object, right: object) -> object:
-    if isinstance(left, Dim) and isinstance(right, Dim):
-        if len(left.terms) * len(right.terms) > LIMIT_TERMS:
-            raise OverflowError
+    sizes = [len(each.terms) for each in (left, right) if isinstance(each, Dim)]
+    if math.prod(sizes) > LIMIT_TERMS:
+        raise OverflowError
     return operator.mul(left, right)
 
 

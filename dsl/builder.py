@@ -22,7 +22,7 @@ from attnc.dsl.values import BlockRef, DomainValue, Fields, Home, Instance, OpRe
 if TYPE_CHECKING:
     from attnc.dsl.forms import Form
 
-STEP_LIMIT = 100_000
+STEP_LIMIT = 20_000
 CONSTANTS: Mapping[str, object] = {
     "all": DomainValue(All()),
     "causal": DomainValue(Causal()),

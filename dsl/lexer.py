@@ -88,16 +88,20 @@ class _Level:
     depth: int
 
 
-def lex(fragment: Fragment, words: Mapping[str, str], collector: Collector) -> list[Item]:
+def lex(
+    fragment: Fragment, words: Mapping[str, str], collector: Collector, part: bool = False
+) -> list[Item]:
     """Split a text into items.
 
     Args:
         words: the terminal of each keyword and symbol.
+        part: the text is an expression or another part of one item: as within brackets, line
+            ends do not count, and braces are maps.
 
     Raises:
         TooDeep: brackets nest too deeply.
     """
-    return _Lexer(fragment, words, collector).items()
+    return _Lexer(fragment, words, collector, part).items()
 
 
 def is_name(text: str, words: Mapping[str, str]) -> bool:
@@ -108,7 +112,7 @@ def is_name(text: str, words: Mapping[str, str]) -> bool:
 
 class _Lexer:
     def __init__(
-        self, fragment: Fragment, words: Mapping[str, str], collector: Collector
+        self, fragment: Fragment, words: Mapping[str, str], collector: Collector, part: bool
     ) -> None:
         self.fragment = fragment
         self.text = fragment.text
@@ -116,7 +120,8 @@ class _Lexer:
         self.collector = collector
         self.body = _Body()
         self.levels: list[_Level] = []
-        self.inside = False  # a bracket is open that is not a body's
+        self.part = part
+        self.inside = part  # a bracket is open that is not a body's
         self.previous: Lexeme | None = None  # of the item at hand
         self.last: Lexeme | None = None
         self.line_first: Lexeme | None = None
@@ -165,7 +170,7 @@ class _Lexer:
 
     def _name_type(self, word: str) -> str:
         previous = self.previous.type if self.previous else ""
-        if self.inside and self.levels[-1].bracket == "{" and previous in ("LBRACE", "COMMA"):
+        if previous in ("LBRACE", "COMMA") and self._innermost() == "{":
             return "KEY"
         if word in _SOFT_STARTS or (word in _SOFT_AFTER and previous not in _SOFT_AFTER[word]):
             return "NAME"
@@ -173,7 +178,7 @@ class _Lexer:
 
     def _is_left_open(self) -> bool:
         """An item begins on this line though a bracket is open: it was never closed."""
-        return self.inside and self.line_first is None and self.levels[-1].bracket != "{"
+        return self.line_first is None and self._innermost() in ("(", "[")
 
     def _go_on_after_body(self) -> None:
         """`else` on the line after a brace belongs to the item before."""
@@ -210,7 +215,7 @@ class _Lexer:
         ))  # fmt: skip
         self._add("UNKNOWN", start, end)
         self.body.broken = True
-        while self.inside and self.levels[-1].start >= line_start:
+        while self._innermost() and self.levels[-1].start >= line_start:
             self._pop()
         return end
 
@@ -291,11 +296,15 @@ class _Lexer:
 
     def _push(self, level: _Level) -> None:
         self.levels.append(level)
-        self.inside = level.outer is None
+        self.inside = self.part or level.outer is None
 
     def _pop(self) -> None:
         self.levels.pop()
-        self.inside = bool(self.levels) and self.levels[-1].outer is None
+        self.inside = self.part or bool(self._innermost())
+
+    def _innermost(self) -> str:
+        """Return the innermost open bracket; nothing directly in a body."""
+        return self.levels[-1].bracket if self.levels and self.levels[-1].outer is None else ""
 
     def _depth(self) -> int:
         return self.levels[-1].depth if self.levels else 0
@@ -363,7 +372,7 @@ class _Lexer:
     # Errors
 
     def _drop_brackets(self) -> None:
-        while self.inside:
+        while self._innermost():
             self._pop()
 
     def _report_unclosed(self, found: str, start: int, end: int) -> None:
@@ -376,7 +385,8 @@ class _Lexer:
         ))  # fmt: skip
 
     def _report_stray(self, found: str, start: int, end: int) -> None:
-        closing = f"'{_CLOSING[self.levels[-1].bracket]}'" if self.inside else "end of line"
+        innermost = self._innermost()
+        closing = f"'{_CLOSING[innermost]}'" if innermost else "end of line"
         self.body.broken = True
         self.collector.add(codes.TEXT_SYNTAX.at(
             self.fragment.span(start, end), found=f"'{found}'", expected=closing,

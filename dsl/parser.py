@@ -52,16 +52,11 @@ def parse_expression(fragment: Fragment, collector: Collector) -> tree.Expr | No
 
 
 def lex_part(fragment: Fragment, collector: Collector) -> list[Lexeme] | None:
-    """Split a text that is one item or a part of one, whose line ends do not count.
-
-    Returns none where that fails, which is reported.
-    """
+    """Split a text that is part of an item, such as an expression; none where that fails."""
     try:
-        items = lex(fragment, words(), collector)
+        items = lex(fragment, words(), collector, part=True)
     except TooDeep:
         return None
-    for item in items:
-        _parse_bodies(item, collector)
     if any(item.broken for item in items):
         return None
     return [lexeme for item in items for lexeme in item.lexemes]

@@ -163,7 +163,9 @@ def read_weight_maps(
     }
 
 
-def weight_map(spec: tree.Spec, params: Mapping[str, object], source: str = "") -> WeightMap:
+def weight_map(
+    spec: tree.Spec, params: Mapping[str, object], source: str | None = None
+) -> WeightMap:
     """Return the map of one source of a spec; without `source`, of the first.
 
     A spec without `weights:` has a map that takes names as they are.

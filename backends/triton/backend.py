@@ -59,7 +59,7 @@ class TritonBackend:
 def _kernels(problem: Problem, site: Site) -> Iterator[str]:
     formulas = (each.definition for stream in problem.streams for each in stream.formulas())
     yield from dict.fromkeys(filter(None, formulas))
-    yield from forward_launcher(problem)
+    yield from forward_launcher(problem, site)
     yield from backward_launcher(problem, site)
 
 
@@ -69,6 +69,8 @@ def _shared(problem: Problem, with_plain: bool) -> Iterator[str]:
         yield shared.RELAID
     if problem.learned:
         yield from (shared.IF_WANTED, shared.READ_GRADIENT)
+    if any(stream.copies for stream in problem.streams):
+        yield shared.BY_PAIR
     yield from problem.shared()
 
 
@@ -78,5 +80,8 @@ def _reasons_for(problem: Problem) -> Iterator[str]:
         yield "tiles without an allowed pair are skipped in closed form"
     if any(stream.masked for stream in problem.streams):
         yield "the mask is computed for every pair"
+    copied = sorted({read.tensor for s in problem.streams for read in s.copies.values()})
+    if copied:
+        yield f"{', '.join(copied)} is laid out by pair, h * n * m elements"
     if problem.learned:
         yield f"gradients of {', '.join(problem.learned)} are deterministic"

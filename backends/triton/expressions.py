@@ -107,22 +107,26 @@ class Printer:
 
     def _offset(self, tensor: Captured, axis: int, index: ScoreTree) -> str:
         """Return the position along an axis, held inside it: masked pairs may point anywhere."""
-        match index:
-            case Constant(int(value)) if value >= 0:
-                return str(value) if value else ""
-            case Constant(int(value)):
-                index = make("add", size_tree(tensor.shape[axis]), index)
-            case Coordinate("i" | "j" as name) if self._inside(index, tensor.shape[axis])[1]:
-                return f"{self._use(name)}.to(tl.int64)"
+        if isinstance(index, Constant) and index.value == 0:
+            return ""
+        if tensor.spread:
+            return self._wide(index, self.expression(index))
+        if isinstance(index, Constant) and index.value < 0:
+            index = make("add", size_tree(tensor.shape[axis]), index)
         above, below = self._inside(index, tensor.shape[axis])
         written = self.expression(index)
-        if above and below and isinstance(index, (Coordinate, Constant)):
-            return written
         if not above:
             written = fill("tl.maximum({a}, 0)", written)
         if not below:
             written = fill("tl.minimum({a}, {b})", written, self._last(tensor.shape[axis]))
-        return self._assign(f"{tensor.name}_{axis}", written)
+        if not (above and below and isinstance(index, (Coordinate, Constant))):
+            written = self._assign(f"{tensor.name}_{axis}", written)
+        return self._wide(index, written)
+
+    def _wide(self, index: ScoreTree, written: str) -> str:
+        """Return a plain `i` or `j` as int64: its stride may be large; others walk small tables."""
+        is_row = isinstance(index, Coordinate) and index.name in ("i", "j")
+        return f"{written}.to(tl.int64)" if is_row else written
 
     def _last(self, size: Size) -> str:
         return str(size - 1) if isinstance(size, int) else f"{self._size(size)} - 1"

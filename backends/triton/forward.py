@@ -64,7 +64,7 @@ def _step(problem: Problem, stream: Stream) -> Step:
         "cols = first + tl.arange(0, BLOCK_J)",
         near("cols", m, stream.masked),
         *(key_lines if reads_k else []),
-        *axes(formulas, "i[:, None]", "near[None, :]"),
+        *axes(formulas, "i[:, None]", "cols[None, :]"),
         *scores(stream),
         at_edges(stream, [*kept(stream, f"(cols < {m})[None, :]"), _OUTSIDE]),
         f"v_tile = {rows_of(v, key_head(stream), 'near', problem.width)}",

@@ -36,7 +36,7 @@ class Orientation:
 
 QUERIES_BY_KEYS = Orientation(
     product("q_tile", "tl.trans(k_tile)"), product("grad_tile", "tl.trans(v_tile)"),
-    "[:, None]", "i[:, None]", "near[None, :]",
+    "[:, None]", "i[:, None]", "cols[None, :]",
 )  # fmt: skip
 KEYS_BY_QUERIES = Orientation(
     product("k_tile", "tl.trans(q_tile)"), product("v_tile", "tl.trans(grad_tile)"),

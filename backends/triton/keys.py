@@ -114,10 +114,10 @@ def _body(problem: Problem, stream: Stream, step: Step, each: Walk) -> Iterator[
     yield "first_j = tile * BLOCK_J"
     if "last_j" in " ".join(each.parts()):
         yield f"last_j = tl.minimum(first_j + BLOCK_J, {m}) - 1"
-    yield "cols = first_j + tl.arange(0, BLOCK_J)"
-    yield f"j = tl.minimum(cols, {m} - 1)  # past the end the last row again, never stored"
-    yield f"k_tile = {rows_of(k, head, 'j', problem.dim)}"
-    yield f"v_tile = {rows_of(v, head, 'j', problem.width)}"
+    yield "j = first_j + tl.arange(0, BLOCK_J)"
+    yield f"near = tl.minimum(j, {m} - 1)  # past the end the last row again, never stored"
+    yield f"k_tile = {rows_of(k, head, 'near', problem.dim)}"
+    yield f"v_tile = {rows_of(v, head, 'near', problem.width)}"
     yield f"grad_k_tile = tl.zeros([BLOCK_J, {padded(problem.dim)}], tl.float32)"
     yield f"grad_v_tile = tl.zeros([BLOCK_J, {padded(problem.width)}], tl.float32)"
     if stream.grouped:
@@ -130,8 +130,8 @@ def _body(problem: Problem, stream: Stream, step: Step, each: Walk) -> Iterator[
     if slope == "slope":
         yield stream.slope.assigned("slope")
     weight = literal(stream.weight, "weight") if _is_late(stream, stream.weight) else ""
-    yield stored(times("grad_k_tile", slope), f"grad_{k}", head, "cols", m, problem.dim)
-    yield stored(times("grad_v_tile", weight), f"grad_{v}", head, "cols", m, problem.width)
+    yield stored(times("grad_k_tile", slope), f"grad_{k}", head, "j", m, problem.dim)
+    yield stored(times("grad_v_tile", weight), f"grad_{v}", head, "j", m, problem.width)
 
 
 def _one_head(stream: Stream, step: Step, each: Walk, depth: int) -> Iterator[str]:
@@ -143,5 +143,5 @@ def _one_head(stream: Stream, step: Step, each: Walk, depth: int) -> Iterator[st
     yield from each.lines
     yield step.visits(each, depth)
     for name in sums_kept:
-        at = f"{name.removesuffix('_sum')} + (b * heads + h) * {stream.own('m')} + cols"
-        yield f"tl.store({at}, {name}, mask=cols < {stream.own('m')})"
+        at = f"{name.removesuffix('_sum')} + (b * heads + h) * {stream.own('m')} + j"
+        yield f"tl.store({at}, {name}, mask=j < {stream.own('m')})"

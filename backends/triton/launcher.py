@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from textwrap import indent
 
@@ -22,9 +22,10 @@ BUSY = 1024
 """Programs that keep a large card busy; sums over a batch are split until there are as many."""
 
 
-def forward_launcher(problem: Problem) -> Iterator[str]:
+def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     """Yield the sources of the forward kernel and of its launcher."""
     functions, kernel = forward(problem)
+    yield from (_read_function(problem, site, *read) for read in reads_of(problem).items())
     yield from functions
     yield kernel.definition()
     kept = [f"{name}=None" for name in _parts(problem)]
@@ -34,6 +35,7 @@ def forward_launcher(problem: Problem) -> Iterator[str]:
         "batch, heads, n, _ = q.shape",
         f"out = by_token(q, {problem.width})",
         lse,
+        *_copies(problem),
         _choice(problem, "forward", "n"),
         kernel.launch("batch * heads * triton.cdiv(n, block_i)"),
         f"return {results}",
@@ -50,6 +52,7 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     yield from functions
     yield kernel.definition()
     body = ["batch, heads, n, _ = q.shape", *_recomputed(problem)]
+    body += _copies(problem)
     body += [f"delta{tag} = by_query(q)" for tag in problem.statistics]
     rows = [each for each in problem.terms() if each.kind == "row"]
     body += [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
@@ -70,9 +73,7 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
             launched = pair_kernel.launch("parts * tiles", depth=2)
             body += _pairs_launch(problem, stream, launched)
     for number, name in enumerate(problem.learned):
-        reads = list(_reads(problem, name))
-        yield from (_read_function(problem, site, *read) for read in reads)
-        body += _tensor_gradient(problem, number, name, reads)
+        body += _tensor_gradient(problem, number, name)
     body.append(listing("return ", problem.gradients))
     yield define(
         problem.private("launch_backward"), problem.backward_arguments,
@@ -139,38 +140,58 @@ def _pairs_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
     return [f"if {' or '.join(wanted)}:\n" + indent("\n".join(lines), "    ")]
 
 
-Read = tuple[str, int, Load, Term]
-"""Name of the function that reads, number of the source, what is read, where its gradient is."""
+Read = tuple[int, Load]
+"""Number of the source, and what its score or weight reads."""
 
 
-def _reads(problem: Problem, name: str) -> Iterator[Read]:
-    """Yield the reads of a captured tensor."""
-    count = 0
+def reads_of(problem: Problem) -> Mapping[Read, str]:
+    """Return the reads that launchers make in torch, each with the name of its function.
+
+    They give the copies by pair that kernels load, and through them run gradients of tensors.
+    """
+    names: dict[Read, str] = {}
+    for number, stream in enumerate(problem.streams):
+        learned = (load for term in stream.terms for load in term.reads)
+        for load in (*stream.copies.values(), *learned):
+            stem = problem.private(f"read_{problem.names.tensors[load.tensor].name}")
+            count = sum(name.rstrip("0123456789") == stem for name in names.values())
+            names.setdefault((number, load), f"{stem}{count + 1}" if count else stem)
+    return names
+
+
+def _read_function(problem: Problem, site: Site, read: Read, name: str) -> str:
+    """Write a read as a torch function of the entry's arguments, in the dtype of the tensor."""
+    number, load = read
+    named = replace(site, name=name, attention=replace(site.attention, outputs=("out",)))
+    as_it_is = tuple(replace(type_, dtype="int") for type_ in site.tensors)
+    function = TorchFunction(replace(named, tensors=as_it_is))  # floats would be widened
+    written = ScoreWriter(function, number).factor(replace(load, dtype="int")).text
+    function.site = named
+    return function.source(text(load), written)
+
+
+def _copies(problem: Problem) -> list[str]:
+    """Return statements that lay out by pair what scores read by pair."""
+    names, arguments = reads_of(problem), ", ".join(problem.names.arguments)
+    return [
+        f"{problem.names.tensors[copy].name} = by_pair({names[number, load]}({arguments}))"
+        for number, stream in enumerate(problem.streams)
+        for copy, load in stream.copies.items()
+    ]
+
+
+def _tensor_gradient(problem: Problem, position: int, name: str) -> list[str]:
+    """Return statements for the gradient of a captured tensor, the sum over all its reads."""
+    functions, arguments = reads_of(problem), ", ".join(problem.names.arguments)
+    lines: list[str] = []
     for number, stream in enumerate(problem.streams):
         for term in stream.terms:
-            for load in term.reads:
-                if problem.names.tensors[load.tensor].name == name:
-                    count += 1
-                    tail = f"_{count}" if count > 1 else ""
-                    yield problem.private(f"read_{name}{tail}"), number, load, term
-
-
-def _read_function(problem: Problem, site: Site, name: str, number: int, load: Load, _: Term) -> str:
-    """Write a read as a torch function of the entry's arguments."""
-    plain = replace(site, name=name, attention=replace(site.attention, outputs=("out",)))
-    function = TorchFunction(plain)
-    read = ScoreWriter(function, number).floating(load)
-    return function.source(text(load), read)
-
-
-def _tensor_gradient(problem: Problem, number: int, name: str, reads: list[Read]) -> list[str]:
-    arguments = ", ".join(problem.names.arguments)
-    lines = []
-    for at, (function, _, _, term) in enumerate(reads):
-        sign = "+=" if at else "="
-        reading = [f"lambda {name}: {function}({arguments})", name, term.buffer]
-        lines.append(call(f"grad_{name} {sign} read_gradient", reading, depth=2))
+            for load in (each for each in term.reads if problem.names.tensors[each.tensor].name == name):
+                reading = f"lambda {name}: {functions[number, load]}({arguments})"
+                sign = "+=" if lines else "="
+                given = [reading, name, term.buffer]
+                lines.append(call(f"grad_{name} {sign} read_gradient", given, depth=2))
     return [
         f"grad_{name} = {name}.new_empty(0)",
-        f"if wanted[{number}]:\n" + indent("\n".join(lines), "    "),
+        f"if wanted[{position}]:\n" + indent("\n".join(lines), "    "),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from attnc.compiler.kernel import Site
@@ -33,12 +33,15 @@ class Captured:
         name: what generated code calls it.
         shape: its sizes.
         dtype: `float`, `int` or `bool`.
+        spread: whether it is a copy by batch, head, query and key that the launcher makes, in
+            rows that may be read past their end.
     """
 
     tensor: str
     name: str
     shape: Shape
     dtype: str
+    spread: bool = False
 
     @property
     def strides(self) -> str:
@@ -50,7 +53,8 @@ class Names:
     """The vocabulary of one site's kernels.
 
     Attributes:
-        tensors: captured tensors by what the attention calls them, in argument order.
+        tensors: captured tensors by what the attention calls them, in argument order; then
+            spread copies by names of their own.
         arguments: names of all tensor arguments of the entry, in order.
         dynamic: names of all sizes that kernels may take, in the order of their use.
     """
@@ -89,6 +93,14 @@ class Names:
             self._hosts[name] = self._written(recipe)
         return self._sizes[size]
 
+    def spread(self, tensor: str) -> str:
+        """Add a copy of a captured tensor, spread over pairs; return what trees call it."""
+        stem = f"{self.tensors[tensor].name}_pairs"
+        count = sum(each.name.startswith(stem) for each in self.tensors.values())
+        name = f"{stem}{count + 1}" if count else stem
+        self.tensors[name] = Captured(name, name, (), "float", spread=True)
+        return name
+
     def host(self, name: str) -> str:
         """Return the launcher's expression for a size argument."""
         return self._hosts[name]
@@ -118,7 +130,7 @@ class Names:
                 return str(number)
 
 
-def _captured(site: Site) -> Mapping[str, Captured]:
+def _captured(site: Site) -> dict[str, Captured]:
     found: dict[str, Captured] = {}
     taken: set[str] = set()
     for tensor, type_ in zip(site.attention.tensors, site.tensors, strict=True):

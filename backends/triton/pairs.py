@@ -55,7 +55,7 @@ def _body(
     yield _PLACE.format(m=m)
     if "last_i" in " ".join((*found.lines, inside)):
         yield "last_i = tl.minimum(first_i + BLOCK_I, n) - 1"
-    yield from axes(formulas(stream, slopes), "near_i[:, None]", "near_j[None, :]")
+    yield from axes(formulas(stream, slopes), "near_i[:, None]", "cols[None, :]")
     buffers = [name.removesuffix("_slope") for name in slopes]
     yield from (f"{name}_sum = tl.zeros([BLOCK_I, BLOCK_J], tl.float32)" for name in buffers)
     yield "begin = part // heads * span"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from attnc.backends.triton.expressions import Formula, formula, in_bits, is_even
 from attnc.backends.triton.names import Names
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Constant, Dot, Load, ScoreTree, Source
+from attnc.dsl.attention import Apply, Constant, Coordinate, Dot, Load, ScoreTree
 from attnc.dsl.scorelang import (
+    COORDINATES,
     LinearBand,
     allowed,
     band,
@@ -36,7 +37,7 @@ class Term:
         buffer: its name: `pair_grad`.
         kind: `row`, `col` or `pair`.
         slope: d score / d read; d weight / d read where `of_weight`.
-        reads: loads of captured tensors.
+        reads: loads of captured tensors, as the spec has them.
         of_weight: whether they stand in the weight of the source.
         by_batch: whether elements of the batch differ, so that none are summed.
     """
@@ -59,6 +60,7 @@ class Stream:
         masked: whether `keep` asks for more than the band.
         grouped: whether several heads of q share one of k and v.
         score: times log2(e).
+        copies: reads by pair -> the copy that kernels load in their place.
         keep: the condition on pairs; none where all are allowed.
         slope: d score / d qk.
         weight: factor of the result; none for 1.
@@ -72,6 +74,7 @@ class Stream:
     masked: bool
     grouped: bool
     score: Formula
+    copies: Mapping[str, Load]
     keep: Formula | None
     slope: Formula
     weight: Formula | None
@@ -198,35 +201,44 @@ def digest(site: Site) -> Problem:
 
 
 class _Reader:
-    """Reads one source of a site."""
+    """Reads one source of a site.
+
+    Reads of float tensors by pair, such as `table[h, i - j + 7]`, are replaced by reads of copies
+    that are laid out by pair: wide loads in place of a gather in the innermost loop.
+    """
 
     def __init__(self, site: Site, names: Names, number: int, tag: str) -> None:
         self._site, self._names, self._tag = site, names, tag
         self._source = site.attention.sources[number]
         self._key = site.sources[number][0]
         batch, heads, queries, _ = site.q.shape
-        sizes = {"b": batch, "h": heads, "i": queries, "j": self._key.shape[2]}
+        sizes = {"b": batch, "h": heads, "i": queries}
         self._ranges: Mapping[str, Interval] = {
-            name: whole_range(size) for name, size in sizes.items()
+            **{name: whole_range(size) for name, size in sizes.items()},
+            "j": (0, None),  # keys of the last tile run past the end
         }
+        self._copies: dict[str, Load] = {}
 
     def stream(self, summed: bool) -> Stream:
         """Return the source with its formulas."""
-        source, score = self._source, simplify(self._source.score)
+        source, given = self._source, simplify(self._source.score)
         inside = band(source.domain)
         keep = allowed(source)
-        weight = source.weight if summed else None
+        weight = simplify(source.weight) if summed and source.weight is not None else None
+        score = self._with_copies(given)
+        terms = [*self._terms(score, False), *(self._terms(weight, True) if weight else ())]
         return Stream(
             self._tag,
             inside or LinearBand(),
             inside is None or source.mask is not None,
             self._key.shape[1] != self._site.q.shape[1],
-            self._formula(in_bits(score), "score", f"{text(score)}, times log2(e)."),
+            self._formula(in_bits(score), "score", f"{text(given)}, times log2(e)."),
+            self._copies,
             None if keep is None else self._formula(keep, "keep", f"{text(keep)}."),
             self._formula(derivative(score, Dot()), "slope", "d score / d qk."),
             None if weight is None else self._formula(weight, "weight", f"{text(weight)}."),
-            tuple(self._terms(source, summed)),
-            text(score),
+            tuple(terms),
+            text(given),
             self._ranges,
         )
 
@@ -234,17 +246,28 @@ class _Reader:
         function = f"{self._site.name}_{name}{self._tag}"
         return formula(simplify(tree), function, doc, self._names, self._ranges)
 
-    def _terms(self, source: Source, summed: bool) -> Iterator[Term]:
-        yield from self._grouped(source.score, False)
-        if summed and source.weight is not None:
-            yield from self._grouped(source.weight, True)
+    def _with_copies(self, tree: ScoreTree) -> ScoreTree:
+        """Replace float reads by pair."""
+        match tree:
+            case Load(tensor, _, "float") if _kind(tree) == "pair":
+                name = next((n for n, read in self._copies.items() if read == tree), None)
+                name = name or self._names.spread(tensor)
+                self._copies[name] = tree
+                read = coordinates(tree)
+                indices = (Coordinate(c) if c in read else Constant(0) for c in COORDINATES)
+                return Load(name, tuple(indices))
+            case Apply(_, arguments):
+                inner = tuple(self._with_copies(argument) for argument in arguments)
+                return replace(tree, arguments=inner)
+        return tree
 
-    def _grouped(self, tree: ScoreTree, of_weight: bool) -> Iterator[Term]:
+    def _terms(self, tree: ScoreTree, of_weight: bool) -> Iterator[Term]:
         """Group the reads in a tree by the axes they depend on and by their slope."""
         groups: dict[tuple[str, ScoreTree], list[Load]] = {}
         for load in _reached(tree):
             kind = "row" if of_weight else _kind(load)
-            groups.setdefault((kind, derivative(tree, load)), []).append(load)
+            read = self._copies.get(load.tensor, load)
+            groups.setdefault((kind, derivative(tree, load)), []).append(read)
         counts: dict[str, int] = {}
         for (kind, slope), reads in groups.items():
             stem = f"{'weight' if of_weight else kind}_grad{self._tag}"
@@ -255,11 +278,10 @@ class _Reader:
             yield Term(buffer, kind, written, tuple(reads), of_weight, by_batch)
 
 
-def _reached(tree: ScoreTree) -> Iterable[Load]:
+def _reached(tree: ScoreTree) -> Iterator[Load]:
     """Yield the loads of float tensors on which a tree depends smoothly."""
-    simple = simplify(tree)
-    for reads in loads(simple).values():
-        yield from (load for load in reads if derivative(simple, load) != ZERO)
+    for reads in loads(tree).values():
+        yield from (load for load in reads if derivative(tree, load) != ZERO)
 
 
 def _kind(load: Load) -> str:

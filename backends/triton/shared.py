@@ -109,6 +109,25 @@ def dot_precision(q):
     return "tf32"
 '''
 
+BY_PAIR = '''\
+def by_pair(values):
+    """Values by pair, [b or 1, h or 1, n, m] or less, in rows made for wide loads.
+
+    Tiles are 128 columns at most and may read past the end of a row; a copy has room for that
+    and rows of a multiple of 16 elements.
+    """
+    values = values[(None,) * (4 - values.dim())]
+    *outer, rows, length = values.shape
+    if values.stride(3) == 1 and values.stride(2) % 16 == 0 and length % 128 == 0:
+        return values
+    width = triton.cdiv(length, 16) * 16
+    count = outer[0] * outer[1] * rows * width
+    space = torch.empty(count + 128, dtype=values.dtype, device=values.device)
+    copy = space[:count].view(*outer, rows, width)
+    copy[..., :length] = values
+    return copy
+'''
+
 READ_GRADIENT = '''\
 def read_gradient(read, tensor, grad):
     """Gradient of a tensor, from those of all elements that `read` takes of it.
@@ -116,8 +135,8 @@ def read_gradient(read, tensor, grad):
     grad: float32, with further axes to sum over. The order of sums is fixed: the result is the
     same in every run.
     """
-    elements, backward = torch.func.vjp(read, tensor)
-    (total,) = backward(grad.sum_to_size(elements.shape).to(elements.dtype))
+    elements, backward = torch.func.vjp(lambda given: read(given.to(grad.dtype)), tensor)
+    (total,) = backward(grad.sum_to_size(elements.shape))
     return total.contiguous()
 '''
 

@@ -9,7 +9,9 @@ from typing import cast
 from torch import fx
 
 from attnc.compiler.emit.bodies import read_class
-from attnc.compiler.emit.code import Call
+from attnc.compiler.emit.code import (
+    Call,
+)
 from attnc.compiler.emit.declared import declared_flow
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.emit.naming import class_name, unused

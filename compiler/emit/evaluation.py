@@ -6,7 +6,15 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Union
 
-from attnc.compiler.emit.code import Binary, Call, Constant, Expr, Literal, Name, Unary
+from attnc.compiler.emit.code import (
+    Binary,
+    Call,
+    Constant,
+    Expr,
+    Literal,
+    Name,
+    Unary,
+)
 
 Number = Union[int, float]
 
@@ -20,7 +28,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Number]] = {
 
 
 def evaluate(expr: Expr, names: Mapping[str, Constant]) -> Number | None:
-    """Return a number, or none where the expression is not one, or means something else in Python."""
+    """Return a number; none where the expression is not one, or not the same in Python."""
     try:
         return _value(expr, names)
     except (KeyError, TypeError, ValueError, ArithmeticError):

@@ -69,7 +69,7 @@ _VARIADIC = frozenset({"permute", "reshape", "expand", "view", "repeat", "tile",
 _AXIS_KEYWORDS = frozenset({"dim", "dims", "axis", "start_dim", "end_dim", "dim0", "dim1"})
 
 
-class Untranslatable(Exception):
+class UntranslatableError(Exception):
     """An FX node has no form in emitted code: the graph was made by something unknown."""
 
 
@@ -86,7 +86,7 @@ def argument(value: object, origin: Span | None = None, role: Role = Role.NUMBER
     """Return an argument of a node as code.
 
     Raises:
-        Untranslatable: nothing that emitted code can hold.
+        UntranslatableError: nothing that emitted code can hold.
     """
     if isinstance(value, fx.Node):
         return Ref(value.name)
@@ -97,7 +97,7 @@ def argument(value: object, origin: Span | None = None, role: Role = Role.NUMBER
     for kind, rule in _CONTAINERS.items():
         if isinstance(value, kind):
             return rule(value, origin, role)
-    raise Untranslatable(f"a value of type {type(value).__name__}")
+    raise UntranslatableError(f"a value of type {type(value).__name__}")
 
 
 def _items(values: tuple[object, ...], origin: Span | None, role: Role) -> tuple[Expr, ...]:
@@ -125,7 +125,7 @@ def call_function(node: fx.Node, origin: Span | None) -> Expr:
     """Return a `call_function` node as an operator, an index, an attribute or a call.
 
     Raises:
-        Untranslatable: no public name is known for the function.
+        UntranslatableError: no public name is known for the function.
     """
     target = node.target
     if target in _BINARY:
@@ -139,7 +139,7 @@ def call_function(node: fx.Node, origin: Span | None) -> Expr:
         return Attribute(argument(node.args[0]), str(node.args[1]))
     name = function_name(target)
     if name is None:
-        raise Untranslatable(f"function {getattr(target, '__name__', target)}")
+        raise UntranslatableError(f"function {getattr(target, '__name__', target)}")
     axes = {position + 1 for position in _AXES.get(name.rpartition(".")[2], ())}
     return Call(dotted(name), *_arguments(node.args, node.kwargs, axes, origin))
 

@@ -18,6 +18,9 @@ from attnc.compiler.emit.code import (
     Slice,
     Statement,
     fixed,
+    is_tree,
+    names_in,
+    parts,
     rewrite,
     walk,
 )
@@ -33,7 +36,7 @@ Positions = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """A statement without the positions at which it reads lists, as a number, and these positions."""
+    """A statement without the positions at which it reads lists, as a number, and these."""
 
     statement: int
     reads: tuple[Positions, ...]

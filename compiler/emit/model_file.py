@@ -7,7 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from attnc.compiler.emit.bodies import ClassCode
-from attnc.compiler.emit.code import Attribute, Call, Do, Name, names_in
+from attnc.compiler.emit.code import (
+    Attribute,
+    Call,
+    Do,
+    Name,
+    names_in,
+)
 from attnc.compiler.emit.layout import INDENT, WIDTH, lines_of, signature
 from attnc.compiler.emit.parameters import Column
 from attnc.compiler.emit.text import flat

@@ -1,4 +1,4 @@
-"""Python text to the tree of `code`: constructors of modules, calls of kernels, spec expressions."""
+"""Python text to expressions: constructors of modules, calls of kernels, parts of a spec."""
 
 from __future__ import annotations
 

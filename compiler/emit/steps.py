@@ -1,4 +1,4 @@
-"""The nodes of a lowered block as steps: which are free, which have several results, their names."""
+"""The nodes of a lowered block as steps: what each computes, what it is called."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -184,26 +185,102 @@ ports = st.builds(
 ).filter(lambda port: port.shape is not None or port.dtype == "float")  # fmt: skip
 
 
-def unique(strategy: st.SearchStrategy[object], most: int = 2) -> st.SearchStrategy[object]:
-    return st.lists(strategy, max_size=most, unique_by=lambda node: node.name).map(tuple)
+Named = TypeVar("Named", tree.Param, tree.Port, tree.Block, tree.Variant, tree.Output)
 
 
-block = st.builds(
-    tree.Block, names, unique(ports), unique(params), st.lists(shapes, max_size=2).map(tuple),
-    blocks_of_statements, st.just(HERE), docs, comments,
+def unique(strategy: st.SearchStrategy[Named]) -> st.SearchStrategy[tuple[Named, ...]]:
+    return st.lists(strategy, max_size=2, unique_by=lambda node: node.name).map(tuple)
+
+
+blocks = unique(
+    st.builds(
+        tree.Block, names, unique(ports), unique(params),
+        st.lists(shapes, max_size=2).map(tuple), blocks_of_statements, st.just(HERE), docs, comments,
+    )
 )  # fmt: skip
+variants = unique(
+    st.builds(tree.Variant, names, overrides, data_maps, st.just(HERE), docs, comments)
+)
+outputs = unique(st.builds(tree.Output, names, expressions, st.just(HERE), comments))
 
 
-def is_no_data(line: tree.Statement) -> bool:
-    """`paper = {...}` in a model is a declaration."""
-    return not (isinstance(line, tree.Assign) and isinstance(line.value, tree.MapOf))
+def is_data(line: tree.Statement) -> bool:
+    """`paper = {...}` in a model is a declaration, not a statement."""
+    match line:
+        case tree.Assign((tree.Name("paper" | "weights" | "parity"),), "=", tree.MapOf()):
+            return True
+    return False
 
 
-@st.composite
-def specs(draw: st.DrawFn) -> tree.Spec:
-    library = draw(st.booleans())
-    made = draw(unique(block))
-    if library:
-        doc = draw(docs)
-        return tree.Spec("", HERE, doc=doc, blocks=draw(unique(block)), library=True)
-    ...
+graphs = blocks_of_statements.map(
+    lambda lines: tuple(line for line in lines if not is_data(line))
+)
+libraries = st.builds(
+    lambda doc, found: tree.Spec("", HERE, doc=doc, blocks=found, library=True), docs, blocks
+)
+models = st.builds(
+    tree.Spec, names, st.just(HERE), st.just(1), docs, data_maps, unique(params), variants,
+    unique(ports), blocks, graphs, outputs, data_maps, data_maps, comments,
+)  # fmt: skip
+specs = models | libraries.filter(lambda spec: bool(spec.blocks))
+
+Reader = Callable[[Source, Collector], tree.Spec | None]
+Printer = Callable[[tree.Spec], str]
+
+NOTATIONS: dict[str, tuple[Printer, Reader]] = {
+    "text": (to_text, read_text),
+    "yaml": (to_yaml, read_yaml),
+}
+
+many = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+
+
+def exact(node: object) -> str:
+    """Tell `1` and `1.0` apart, which compare equal."""
+    return repr(node)
+
+
+def read(notation: str, text: str) -> tree.Spec:
+    collector = Collector()
+    spec = NOTATIONS[notation][1](Source("printed", text), collector)
+    assert not collector.found, (text, collector.found)
+    assert spec is not None
+    return spec
+
+
+@many
+@given(expressions)
+def test_an_expression_reads_back(expr: tree.Expr) -> None:
+    text = expression_text(expr)
+    collector = Collector()
+    again = read_expression(Source("printed", text), 0, len(text), collector)
+    assert not collector.found, (text, collector.found)
+    assert exact(again) == exact(expr)
+
+
+@many
+@given(blocks_of_statements)
+def test_statements_read_back(body: tuple[tree.Statement, ...]) -> None:
+    printed = statements_text(body, margin=2)
+    spec = read("text", f"block f() {{\n{printed}\n}}")
+    assert exact(spec.blocks[0].body) == exact(body)
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+@many
+@given(specs)
+def test_a_spec_reads_back(notation: str, spec: tree.Spec) -> None:
+    text = NOTATIONS[notation][0](spec)
+    again = read(notation, text)
+    assert exact(again) == exact(spec)
+    assert NOTATIONS[notation][0](again) == text
+
+
+@many
+@given(specs)
+def test_a_spec_goes_from_one_notation_to_the_other_and_back(spec: tree.Spec) -> None:
+    through_yaml = read("yaml", to_yaml(read("text", to_text(spec))))
+    through_text = read("text", to_text(read("yaml", to_yaml(spec))))
+    assert exact(through_yaml) == exact(spec) == exact(through_text)
