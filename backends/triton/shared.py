@@ -135,9 +135,10 @@ def read_gradient(read, tensor, grad):
     grad: float32, with further axes to sum over. The order of sums is fixed: the result is the
     same in every run.
     """
-    elements, backward = torch.func.vjp(lambda given: read(given.to(grad.dtype)), tensor)
+    wide = tensor.to(grad.dtype)
+    elements, backward = torch.func.vjp(read, wide)
     (total,) = backward(grad.sum_to_size(elements.shape))
-    return total.contiguous()
+    return total.to(tensor.dtype).contiguous()
 '''
 
 DEVICE = (PLACE, LOAD_ROWS, STORE_ROWS, LOAD_LSE)
