@@ -25,7 +25,7 @@ unit: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --dist worksteal
 
 docs: $(VENV)/.dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 
 wheel: $(VENV)/.dev
 	rm -rf dist

@@ -36,14 +36,14 @@ Layout = tuple[Union[str, Brackets], ...]
 
 
 def flat(layout: Layout) -> str | None:
-    """Return the layout on one line; none where a comment in it forbids that."""
+    """Return the layout on one line; none where a comment in it (no blank line) forbids that."""
     parts = [part if isinstance(part, str) else _flat_brackets(part) for part in layout]
     kept = [part for part in parts if part is not None]
     return "".join(kept) if len(kept) == len(parts) else None
 
 
 def _flat_brackets(brackets: Brackets) -> str | None:
-    items = [None if item.comments else flat(item.text) for item in brackets.items]
+    items = [None if any(item.comments) else flat(item.text) for item in brackets.items]
     kept = [item for item in items if item is not None]
     if len(kept) < len(items):
         return None
@@ -79,7 +79,7 @@ def _width(part: str | Brackets) -> float:
 
 def _broken(brackets: Brackets, margin: int) -> str:
     inner = margin + STEP
-    lines = [brackets.opening]
+    lines = [brackets.opening.rstrip()]
     for item in brackets.items:
         lines += comment_lines(item.comments, inner, first=len(lines) == 1)
         lines.append(f"{' ' * inner}{laid_out(item.text, inner)}{item.ending}")

@@ -43,10 +43,10 @@ _HARD_STARTS = frozenset({"repeat", "for", "when", "exit", "return", "model", "b
 
 _OPERAND_ENDS = frozenset({"NAME", "NUMBER", "STRING", "LITERAL", "RPAR", "RSQB", "RBRACE"})
 
-_SOFT_AFTER = {"share": _OPERAND_ENDS, "train": frozenset({"WHEN"})}
-"""Keywords behind one of these; else names."""
+_SOFT_WITHIN = {"share": "REPEAT", "train": "WHEN"}
+"""Keywords within an item that begins so; else names."""
 
-_BODY_COMES = _OPERAND_ENDS | {"SHARE", "TRAIN", "WHEN", "REPEAT", "BODY"}
+_BODY_COMES = _OPERAND_ENDS | {"SHARE", "TRAIN", "WHEN", "BODY"}
 """A brace behind one of these opens a body."""
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
@@ -106,7 +106,7 @@ def lex(
 
 def is_name(text: str, words: Mapping[str, str]) -> bool:
     """Whether a text is a name, and no keyword."""
-    soft = text in _SOFT_STARTS or text in _SOFT_AFTER
+    soft = text in _SOFT_STARTS or text in _SOFT_WITHIN
     return bool(_WORD.fullmatch(text)) and (soft or text not in words)
 
 
@@ -172,9 +172,16 @@ class _Lexer:
         previous = self.previous.type if self.previous else ""
         if previous in ("LBRACE", "COMMA") and self._innermost() == "{":
             return "KEY"
-        if word in _SOFT_STARTS or (word in _SOFT_AFTER and previous not in _SOFT_AFTER[word]):
+        if word in _SOFT_STARTS:
+            return "NAME"
+        if word in _SOFT_WITHIN and not self._is_keyword_here(word, previous):
             return "NAME"
         return self.words.get(word, "NAME")
+
+    def _is_keyword_here(self, word: str, previous: str) -> bool:
+        lexemes = self.body.lexemes
+        within = bool(lexemes) and lexemes[0].type == _SOFT_WITHIN[word]
+        return within and (previous in _OPERAND_ENDS or previous == "WHEN")
 
     def _is_left_open(self) -> bool:
         """An item begins on this line though a bracket is open: it was never closed."""
@@ -319,8 +326,8 @@ class _Lexer:
     def _newline(self, start: int, end: int) -> None:
         if not self.inside:
             self._end_item()
-            if self.blank and self.comments[-1:] != [""]:
-                self.comments.append("")
+        if self.blank and self.comments[-1:] != [""]:
+            self.comments.append("")
         self.line_first = None
         self.blank = True
 

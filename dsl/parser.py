@@ -117,25 +117,28 @@ def _parse_bodies(item: Item, collector: Collector) -> None:
 
 
 def with_comments(piece: Piece, lexemes: Sequence[Lexeme]) -> Piece:
-    """Return the piece with the comments that stand before, in and behind its lexemes."""
-    comments = [comment for lexeme in lexemes for comment in lexeme.comments]
+    """Return the piece with the comments before, in and behind its lexemes."""
+    within = [comment for lexeme in lexemes[1:] for comment in lexeme.comments if comment]
     behind = [lexeme.trailing for lexeme in lexemes if lexeme.trailing is not None]
-    if not comments and not behind:
+    above = lexemes[0].comments
+    if not (above or within or behind):
         return piece
     if isinstance(piece, STATEMENTS):
-        return replace(piece, comments=(*comments, *behind[1:]), trailing=next(iter(behind), None))
-    return replace(piece, comments=(*_unclaimed(piece, comments), *behind))
+        trailing = next(iter(behind), None)
+        return replace(piece, comments=(*above, *within, *behind[1:]), trailing=trailing)
+    claimed = _claimed(piece)
+    loose = [comment for comment in within if comment not in claimed]
+    return replace(piece, comments=(*above, *loose, *behind))
 
 
-def _unclaimed(piece: Piece, comments: Sequence[str]) -> Iterable[str]:
-    """Leave out what the params and ports of a header have taken."""
-    if not isinstance(piece, (ModelHeader, BlockHeader)):
-        return comments
-    parts: list[tree.Port | ParamHeader] = [*piece.params]
+def _claimed(piece: Piece) -> set[str]:
+    """Return the comments that params and ports of a header have taken."""
+    parts: list[tree.Port | ParamHeader] = []
+    if isinstance(piece, (ModelHeader, BlockHeader)):
+        parts += piece.params
     if isinstance(piece, BlockHeader):
         parts += piece.ports
-    claimed = [comment for part in parts for comment in part.comments]
-    return [comment for comment in comments if comment not in claimed]
+    return {comment for part in parts for comment in part.comments}
 
 
 def _is_too_deep(root: object) -> bool:

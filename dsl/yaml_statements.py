@@ -38,7 +38,7 @@ class Statements:
 
     def block(self, key: Scalar, node: Node) -> tree.Block | None:
         """Read a block, of which the key is the header."""
-        above, behind = self.values.above(key), self.values.behind(key)
+        above, behind = self.values.above(key), self.values.behind_head(key, node)
         body = self._block_body(node, f"block {key.value.split('(')[0]!r}")
         header = self._header(key)
         if not header:
@@ -119,7 +119,7 @@ class Statements:
         if depth >= DEEPEST:
             self.values.collector.add(codes.TOO_DEEP.at(key.span, limit=DEEPEST))
             return []
-        above, behind = self.values.above(key), self.values.behind(key)
+        above, behind = self.values.above(key), self.values.behind_head(key, value)
         body = self._pieces(value, f"`{word}`", depth + 1)
         header = self._header(key)
         if header:

@@ -157,6 +157,11 @@ class Values:
         comment = self.comments.behind(node)
         return () if comment is None else (comment,)
 
+    def behind_head(self, key: Scalar, value: Node) -> tuple[str, ...]:
+        """Return the comment behind a key, or behind the empty list that follows it."""
+        empty = isinstance(value, Sequence) and not value.items
+        return self.behind(key) or (self.behind(value) if empty else ())
+
     def comments_of(self, key: Scalar, value: Node) -> tuple[str, ...]:
         """Return the comments of a key and its value, without those that belong to keys within."""
         return (*self.above(key), *self.behind(key), *self._of_value(value))

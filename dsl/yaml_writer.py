@@ -157,11 +157,11 @@ def _one_line(value: Value, flow: bool = False) -> str | None:
             return None if flow and lines else scalar(text, flow)
         case List(items):
             inner = [_one_line(item.value, flow=True) for item in items]
-            plain = all(not item.comments and item.trailing is None for item in items)
+            plain = all(not any(item.comments) and item.trailing is None for item in items)
             opening, closing = "[", "]"
         case Map(pairs):
             inner = [_flow_entry(entry) for entry in pairs]
-            plain = all(not entry.comments and entry.trailing is None for entry in pairs)
+            plain = all(not any(entry.comments) and entry.trailing is None for entry in pairs)
             opening, closing = "{", "}"
     kept = [text for text in inner if text is not None]
     if len(kept) < len(inner) or not plain:

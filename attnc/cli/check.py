@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from attnc.cli.options import SetOption, SpecArguments, VariantOption
 from attnc.cli.outcome import Outcome
-from attnc.dsl.diagnostics import AttncError, Diagnostic, UsageError
+from attnc.dsl.diagnostics import Collector, SpecError
 from attnc.dsl.render import Json
+
+if TYPE_CHECKING:
+    from attnc.dsl.graph import Graph
 
 FormatOption = Annotated[
     Literal["text", "github", "sarif"],
@@ -28,39 +33,55 @@ def check(
     format: FormatOption = "text",
 ) -> Outcome:
     """Check syntax, names and shapes. No weights, no GPU, no torch."""
-    found: list[Diagnostic] = []
-    dropped = 0
+    collector = Collector(limit=100 * len(specs))
     results: list[Json] = []
+    details: list[str] = []
     for name in specs:
-        try:
-            results.append(_check(name, variant, overrides, all_variants))
-        except UsageError:
-            raise
-        except AttncError as error:
-            found += error.diagnostics
-            dropped += error.dropped
-            results.append({"spec": name, "ok": False})
+        found = Collector()
+        result = _check(name, variant, overrides or [], all_variants, found)
+        results.append({"spec": name, "ok": not found.found, **result})
+        details.append(f"{name}: {'wrong' if found.found else 'ok'}")
+        collector.absorb(found)
     checked = "1 spec" if len(specs) == 1 else f"{len(specs)} specs"
     return Outcome(
         result=results,
-        messages=() if found else (f"{checked} checked, no errors",),
-        diagnostics=tuple(found),
-        dropped=dropped,
+        messages=() if collector.found else (f"{checked} checked, no errors",),
+        details=tuple(details),
+        diagnostics=tuple(collector.found),
+        dropped=collector.dropped,
         report=format,
     )
 
 
-def _check(name: str, variant: str | None, overrides: list[str] | None, all_variants: bool) -> Json:
+def _check(
+    name: str, variant: str | None, overrides: list[str], all_variants: bool, found: Collector
+) -> dict[str, Json]:
     from attnc import api
 
-    spec = api.load(name)
-    graph = api.check(spec, variant, overrides or ())
-    for each in spec.variants if all_variants else ():
-        api.check(spec, each.name, overrides or ())
+    result: dict[str, Json] = {}
+    with _collecting(found):
+        spec = api.load(name)
+        for each in [variant, *(each.name for each in spec.variants if all_variants)]:
+            with _collecting(found):
+                graph = api.check(spec, each, overrides)
+                result = result or _described(graph)
+    return result
+
+
+@contextmanager
+def _collecting(found: Collector) -> Iterator[None]:
+    """Go on after a wrong spec; what is said twice, for two variants, counts once."""
+    try:
+        yield
+    except SpecError as error:
+        for diagnostic in error.diagnostics:
+            found.add(diagnostic)
+        found.dropped += error.dropped
+
+
+def _described(graph: Graph) -> dict[str, Json]:
     return {
-        "spec": name,
-        "ok": True,
-        "model": spec.model,
-        "inputs": {key: str(type_) for key, type_ in graph.inputs.items()},
-        "outputs": {key: str(value.type) for key, value in graph.outputs.items()},
+        "model": graph.body.name,
+        "inputs": {name: str(type_) for name, type_ in graph.inputs.items()},
+        "outputs": {name: str(value.type) for name, value in graph.outputs.items()},
     }

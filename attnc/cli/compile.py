@@ -24,7 +24,7 @@ CheckOption = Annotated[
 ]
 PrintAfterOption = Annotated[
     str | None,
-    typer.Option("--print-after", metavar="PASS", help="Print the graph after a pass, or `all`."),
+    typer.Option("--print-after", metavar="PASS", help="Print the graph after this pass."),
 ]
 
 
@@ -62,13 +62,8 @@ def compile(
 
 
 def _compared(artefact: Artefact, directory: Path, text: str) -> Outcome:
-    differ = [name for name, new in artefact.files.items() if _read(directory / name) != new]
-    messages = tuple(f"{directory / name} would change" for name in differ)
-    return Outcome(text, {"differ": list(differ)}, messages=messages, ok=not differ)
+    from attnc.compiler.artefact import differing
 
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
+    names = differing(artefact, directory)
+    messages = tuple(f"{directory / name} would change" for name in names)
+    return Outcome(text, {"differ": list(names)}, messages=messages, ok=not names)

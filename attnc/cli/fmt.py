@@ -14,6 +14,7 @@ from attnc.cli.options import NotationOption
 from attnc.cli.outcome import Outcome
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import AttncError, Diagnostic, UsageError
+from attnc.dsl.render import Json
 
 PathsArgument = Annotated[
     list[str],
@@ -74,11 +75,16 @@ def fmt(
         messages = (_count(len(changed), len(done)),)
     return Outcome(
         text,
-        [{"file": each.path, "changed": each.changed} for each in done],
+        [_described(each) for each in done],
         messages=messages,
         ok=not (changed and (diff or check)),
         diagnostics=tuple(found),
     )
+
+
+def _described(each: Formatted) -> Json:
+    text = each.after if each.target == "-" else None
+    return {"file": each.path, "changed": each.changed, "text": text}
 
 
 def _formatted(path: str, to: NotationOption, output: str | None) -> Formatted:

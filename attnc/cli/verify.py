@@ -59,7 +59,7 @@ def _messages(report: Report) -> list[str]:
         for finding in check.findings
     ]
     failed = sum(not row.ok for row in report.rows)
-    summary = f"{len(report.rows)} comparisons, {failed} out of tolerance"
+    summary = f"{failed} of {len(report.rows)} comparisons out of tolerance"
     first = report.first_divergence
     return [
         *ignored,

@@ -100,7 +100,7 @@ def _reported(report: CheckReport, *messages: str) -> Outcome:
         for finding in report.findings
     ]
     linked = sum(len(link.ours) for link in report.links)
-    counts = f"{linked} weights fit, {len(report.unused)} tensors unused, {len(rows)} findings"
+    counts = f"{linked} weights linked, {len(report.unused)} unused, findings: {len(rows)}"
     return Outcome(
         table(("finding", "name", "detail", "nearest"), rows) if rows else "",
         cast(Json, report.to_json()),

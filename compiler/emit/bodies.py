@@ -39,14 +39,13 @@ from attnc.compiler.emit.loops import Roller
 from attnc.compiler.emit.members import Folder, Member
 from attnc.compiler.emit.naming import Names, class_name, identifier
 from attnc.compiler.emit.reader import read_expression
-from attnc.compiler.emit.steps import Kernels, Steps, origin, span_of
+from attnc.compiler.emit.steps import Kernels, Steps, origin, said_of
 from attnc.compiler.leaf import Attend
 from attnc.dsl.graph import Body, Weight
-from attnc.dsl.spans import Span
 
 Scalar = Union[int, float, bool, str]
-Construct = Callable[[fx.GraphModule, Union[Span, None]], Call]
-"""Gives the constructor call of a block's class, for one instance and the text that asks for it."""
+Construct = Callable[[fx.GraphModule, Union[Expr, None]], Call]
+"""Gives the constructor call of an instance, for the expression of the spec that asks for it."""
 
 TRAINING = Attribute(Name("self"), "training")
 
@@ -148,16 +147,16 @@ class _Reader:
                 root.add(path, Member(self._constructor(part, sites.get(path))))
         return root
 
-    def _constructor(self, part: nn.Module, span: Span | None) -> Expr:
+    def _constructor(self, part: nn.Module, said: Expr | None) -> Expr:
         if isinstance(part, fx.GraphModule):
-            return self.construct(part, span)
-        return _from(read_expression(str(part.attnc_source)), span)
+            return self.construct(part, said)
+        return _from(read_expression(str(part.attnc_source)), said)
 
-    def _first_uses(self) -> dict[str, Span | None]:
-        uses: dict[str, Span | None] = {}
+    def _first_uses(self) -> dict[str, Expr | None]:
+        uses: dict[str, Expr | None] = {}
         for node in self.module.graph.nodes:
             if node.op in ("call_module", "get_attr"):
-                uses.setdefault(str(node.target), span_of(node))
+                uses.setdefault(str(node.target), said_of(node))
         return uses
 
     def _buffers(self) -> Iterator[str]:
@@ -192,7 +191,8 @@ class _Reader:
             for train, group in groupby(named, lambda line: line.train)
             for statement in _under(train, tuple(line.statement for line in group))
         ]
-        return parameters, Roller(dict(members.lists(self.root)), names.used).roll(statements)
+        roller = Roller(dict(members.lists(self.root)), names.used | self.reserved)
+        return parameters, roller.roll(statements)
 
     def _late(self) -> dict[str, str]:
         """Return the outputs that exist in training only, by name."""
@@ -299,13 +299,21 @@ def _under(train: bool, statements: tuple[Statement, ...]) -> tuple[Statement, .
     return (If(TRAINING, statements),) if train else statements
 
 
-def _from(made: Expr, span: Span | None) -> Expr:
-    """Return a constructor whose numbers come from a text of the spec."""
+def _from(made: Expr, said: Expr | None) -> Expr:
+    """Return a constructor whose numbers come from an expression of the spec."""
+    spoken = dict(said.keywords) if isinstance(said, Call) else {}
+    if isinstance(made, Call):
+        given = tuple(_about(value, said) for value in made.arguments)
+        named = [(name, _about(value, spoken.get(name, said))) for name, value in made.keywords]
+        return Call(made.function, given, tuple(named))
+    return made
 
+
+def _about(value: Expr, said: Expr | None) -> Expr:
     def change(expr: Expr) -> Expr | None:
-        return Literal(expr.value, span) if isinstance(expr, Literal) else None
+        return Literal(expr.value, said) if isinstance(expr, Literal) else None
 
-    return rewrite(made, change)
+    return rewrite(value, change)
 
 
 def _annotation(node: fx.Node) -> str:

@@ -11,6 +11,7 @@ from torch import fx
 from attnc.compiler.emit.bodies import read_class
 from attnc.compiler.emit.code import (
     Call,
+    Expr,
 )
 from attnc.compiler.emit.declared import declared_flow
 from attnc.compiler.emit.kernels_file import KernelFile
@@ -18,7 +19,6 @@ from attnc.compiler.emit.naming import class_name, unused
 from attnc.compiler.emit.unify import Class, skeleton, unify
 from attnc.dsl import tree
 from attnc.dsl.graph import Body
-from attnc.dsl.spans import Span
 
 Definition = tuple[str, str, int]
 """Where a block is declared: its name, file and place; one for the bodies of one block."""
@@ -85,9 +85,9 @@ class Classes:
             for position, at in enumerate(members):
                 self._places[id(modules[at].graph)] = (made, position)
 
-    def _construct(self, module: fx.GraphModule, span: Span | None) -> Call:
+    def _construct(self, module: fx.GraphModule, said: Expr | None) -> Call:
         made, position = self._places[id(module.graph)]
-        return made.constructor(position, span)
+        return made.constructor(position, said)
 
 
 def _children(module: fx.GraphModule) -> Iterator[fx.GraphModule]:

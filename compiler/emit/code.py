@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, fields, replace
 from enum import Enum, auto
 from typing import TypeVar, Union, cast, get_args
 
-from attnc.dsl.spans import Span
-
 Constant = Union[int, float, bool, str, None]
 
 
@@ -47,12 +45,12 @@ class Literal:
     """`384`, `"nearest"`, `None`.
 
     Attributes:
-        origin: the text of the spec that asked for it.
+        said: the expression of the spec that asked for it.
         role: what it may become.
     """
 
     value: Constant
-    origin: Span | None = field(compare=False, repr=False, default=None)
+    said: Expr | None = field(compare=False, repr=False, default=None)
     role: Role = field(compare=False, default=Role.NUMBER)
 
     @property

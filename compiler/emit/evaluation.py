@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Union
 
 from attnc.compiler.emit.code import (
+    Attribute,
     Binary,
     Call,
     Constant,
@@ -14,7 +16,9 @@ from attnc.compiler.emit.code import (
     Literal,
     Name,
     Unary,
+    rewrite,
 )
+from attnc.compiler.emit.text import flat
 
 Number = Union[int, float]
 
@@ -23,7 +27,9 @@ _BINARY: Mapping[str, Callable[[Number, Number], Number]] = {
     "//": operator.floordiv, "%": operator.mod, "**": operator.pow,
 }  # fmt: skip
 _FUNCTIONS: Mapping[str, Callable[..., Number]] = {
-    "int": int, "round": round, "abs": abs, "min": min, "max": max,
+    "int": int, "round": round, "abs": abs, "min": min, "max": max, "math.sqrt": math.sqrt,
+    "math.log": math.log, "math.exp": math.exp, "math.sin": math.sin, "math.cos": math.cos,
+    "math.floor": math.floor, "math.ceil": math.ceil,
 }  # fmt: skip
 
 
@@ -33,6 +39,17 @@ def evaluate(expr: Expr, names: Mapping[str, Constant]) -> Number | None:
         return _value(expr, names)
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
+
+
+def in_python(expr: Expr) -> Expr:
+    """Return an expression of the language as Python writes it: `log(2)` as `math.log(2)`."""
+
+    def change(part: Expr) -> Expr | None:
+        if isinstance(part, Name) and (f"math.{part.id}" in _FUNCTIONS or part.id == "pi"):
+            return Attribute(Name("math"), part.id)
+        return None
+
+    return rewrite(expr, change)
 
 
 def _value(expr: Expr, names: Mapping[str, Constant]) -> Number:
@@ -45,8 +62,10 @@ def _value(expr: Expr, names: Mapping[str, Constant]) -> Number:
             return -_value(operand, names)
         case Binary(sign, left, right):
             return _BINARY[sign](_value(left, names), _value(right, names))
-        case Call(Name(function), arguments, ()):
-            return _FUNCTIONS[function](*(_value(argument, names) for argument in arguments))
+        case Attribute(Name("math"), "pi"):
+            return math.pi
+        case Call(function, arguments, ()):
+            return _FUNCTIONS[flat(function)](*(_value(each, names) for each in arguments))
     raise TypeError(type(expr).__name__)
 
 

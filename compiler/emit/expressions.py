@@ -29,7 +29,6 @@ from attnc.compiler.emit.code import (
     dotted,
     fixed,
 )
-from attnc.dsl.spans import Span
 
 MODULES: tuple[tuple[str, ModuleType], ...] = (
     ("F", F),
@@ -82,7 +81,7 @@ def function_name(function: object) -> str | None:
     return None
 
 
-def argument(value: object, origin: Span | None = None, role: Role = Role.NUMBER) -> Expr:
+def argument(value: object, said: Expr | None = None, role: Role = Role.NUMBER) -> Expr:
     """Return an argument of a node as code.
 
     Raises:
@@ -91,37 +90,37 @@ def argument(value: object, origin: Span | None = None, role: Role = Role.NUMBER
     if isinstance(value, fx.Node):
         return Ref(value.name)
     if value is None or isinstance(value, (bool, int, float, str)):
-        return Literal(value, origin, role)
+        return Literal(value, said, role)
     if value is ...:
         return Dots()
     for kind, rule in _CONTAINERS.items():
         if isinstance(value, kind):
-            return rule(value, origin, role)
+            return rule(value, said, role)
     raise UntranslatableError(f"a value of type {type(value).__name__}")
 
 
-def _items(values: tuple[object, ...], origin: Span | None, role: Role) -> tuple[Expr, ...]:
-    return tuple(argument(value, origin, role) for value in values)
+def _items(values: tuple[object, ...], said: Expr | None, role: Role) -> tuple[Expr, ...]:
+    return tuple(argument(value, said, role) for value in values)
 
 
-def _slice(value: slice, origin: Span | None, role: Role) -> Expr:
+def _slice(value: slice, said: Expr | None, role: Role) -> Expr:
     parts = (value.start or None, value.stop, value.step)
-    return Slice(*(None if part is None else argument(part, origin, role) for part in parts))
+    return Slice(*(None if part is None else argument(part, said, role) for part in parts))
 
 
 _CONTAINERS: Mapping[type, Callable[..., Expr]] = {
-    tuple: lambda value, origin, role: TupleOf(_items(value, origin, role)),
-    list: lambda value, origin, role: ListOf(_items(tuple(value), origin, role)),
+    tuple: lambda value, said, role: TupleOf(_items(value, said, role)),
+    list: lambda value, said, role: ListOf(_items(tuple(value), said, role)),
     slice: _slice,
-    dict: lambda value, origin, role: DictOf(
-        tuple((str(key), argument(item, origin, role)) for key, item in value.items())
+    dict: lambda value, said, role: DictOf(
+        tuple((str(key), argument(item, said, role)) for key, item in value.items())
     ),
-    torch.dtype: lambda value, origin, role: dotted(str(value)),
-    torch.device: lambda value, origin, role: fixed(str(value)),
+    torch.dtype: lambda value, said, role: dotted(str(value)),
+    torch.device: lambda value, said, role: fixed(str(value)),
 }
 
 
-def call_function(node: fx.Node, origin: Span | None) -> Expr:
+def call_function(node: fx.Node, said: Expr | None) -> Expr:
     """Return a `call_function` node as an operator, an index, an attribute or a call.
 
     Raises:
@@ -129,37 +128,37 @@ def call_function(node: fx.Node, origin: Span | None) -> Expr:
     """
     target = node.target
     if target in _BINARY:
-        left, right = _items(node.args, origin, Role.NUMBER)
+        left, right = _items(node.args, said, Role.NUMBER)
         return Binary(_BINARY[target], left, right)
     if target in _UNARY:
-        return Unary(_UNARY[target], argument(node.args[0], origin))
+        return Unary(_UNARY[target], argument(node.args[0], said))
     if target is operator.getitem:
-        return _index(node, origin)
+        return _index(node, said)
     if target is getattr:
         return Attribute(argument(node.args[0]), str(node.args[1]))
     name = function_name(target)
     if name is None:
         raise UntranslatableError(f"function {getattr(target, '__name__', target)}")
     axes = {position + 1 for position in _AXES.get(name.rpartition(".")[2], ())}
-    return Call(dotted(name), *_arguments(node.args, node.kwargs, axes, origin))
+    return Call(dotted(name), *_arguments(node.args, node.kwargs, axes, said))
 
 
-def call_method(node: fx.Node, origin: Span | None) -> Expr:
+def call_method(node: fx.Node, said: Expr | None) -> Expr:
     """Return a `call_method` node as a call of a method of its first argument."""
     base, *rest = node.args
     name = str(node.target)
     if name in _VARIADIC and len(rest) == 1 and isinstance(rest[0], (tuple, list)):
         rest = list(rest[0])
     axes = set(_AXES.get(name, ()))
-    function = Attribute(argument(base, origin), name)
-    return Call(function, *_arguments(tuple(rest), node.kwargs, axes, origin))
+    function = Attribute(argument(base, said), name)
+    return Call(function, *_arguments(tuple(rest), node.kwargs, axes, said))
 
 
-def _index(node: fx.Node, origin: Span | None) -> Expr:
+def _index(node: fx.Node, said: Expr | None) -> Expr:
     base, items = node.args
     each = items if isinstance(items, tuple) else (items,)
     roles = [Role.STRUCTURE if isinstance(item, int) else Role.NUMBER for item in each]
-    places = [argument(item, origin, role) for item, role in zip(each, roles, strict=True)]
+    places = [argument(item, said, role) for item, role in zip(each, roles, strict=True)]
     return Index(argument(base), tuple(places))
 
 
@@ -167,11 +166,11 @@ def _arguments(
     values: tuple[object, ...],
     keywords: Mapping[str, object],
     axes: set[int],
-    origin: Span | None,
+    said: Expr | None,
 ) -> tuple[tuple[Expr, ...], tuple[tuple[str, Expr], ...]]:
-    given = [argument(value, origin, _role(at in axes)) for at, value in enumerate(values)]
+    given = [argument(value, said, _role(at in axes)) for at, value in enumerate(values)]
     named = [
-        (name, argument(value, origin, _role(name in _AXIS_KEYWORDS)))
+        (name, argument(value, said, _role(name in _AXIS_KEYWORDS)))
         for name, value in keywords.items()
     ]
     return tuple(given), tuple(named)

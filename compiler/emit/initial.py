@@ -10,6 +10,7 @@ from attnc.compiler.emit.code import (
     Binary,
     Call,
     Expr,
+    ListOf,
     Literal,
     Name,
     TupleOf,
@@ -20,7 +21,6 @@ from attnc.compiler.emit.code import (
 from attnc.compiler.emit.members import Member
 from attnc.dsl.graph import Weight
 from attnc.dsl.initial import parse_initial
-from attnc.dsl.spans import Span
 
 _DTYPES: Mapping[str, str] = {
     "int": "torch.int64", "bool": "torch.bool", "complex": "torch.complex64",
@@ -31,20 +31,29 @@ Numbers = tuple[Expr, ...]
 Shape = tuple[int, ...]
 
 
-def weight(given: Weight, origin: Span | None) -> Member:
+def weight(given: Weight, said: Expr | None) -> Member:
     """Return a parameter or buffer with its initial value.
 
     Args:
-        origin: the text of the spec that declares it.
+        said: the expression of the spec that declares it, `param([1, n, d])`.
     """
     rule = parse_initial(given.init)
-    sizes = tuple(Literal(size, origin) for size in given.shape) or (TupleOf(()),)
-    numbers = tuple(Literal(number, origin) for number in rule.numbers)
+    saids = _said_sizes(said, len(given.shape))
+    sizes = tuple(map(Literal, given.shape, saids)) or (TupleOf(()),)
+    numbers = tuple(Literal(number, said) for number in rule.numbers)
     made = _RULES[rule.name](sizes, numbers, given.shape)
     dtype = _DTYPES.get(given.dtype)
     if dtype is not None:
         made = rewrite(made, lambda expr: _of_dtype(expr, dotted(dtype)))
     return Member(made, "parameter" if given.trainable else "buffer")
+
+
+def _said_sizes(said: Expr | None, rank: int) -> tuple[Expr | None, ...]:
+    """Return what a declaration says of each size."""
+    match said:
+        case Call(_, (ListOf(items), *_)) if len(items) == rank:
+            return items
+    return (said,) * rank
 
 
 def _of_dtype(expr: Expr, dtype: Expr) -> Expr | None:

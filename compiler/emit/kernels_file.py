@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from attnc.compiler.emit.imports import import_lines
 from attnc.compiler.kernel import Kernel, Site
 
 
@@ -49,8 +50,8 @@ class KernelFile:
         return "\n\n\n".join(["\n".join(head), *dict.fromkeys(parts)]) + "\n"
 
     def _imports(self, parts: list[str]) -> list[str]:
-        """Return import lines: modules before names from them."""
+        """Return the import lines that the functions need."""
         lines = {line for kernel in self.functions.values() for line in kernel.imports}
         if any(re.search(r"\btorch\.", part) for part in parts):
             lines.add("import torch")
-        return sorted(lines, key=lambda line: (line.startswith("from"), line))
+        return import_lines(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 
 from attnc.compiler.emit.bodies import ClassCode
@@ -14,12 +14,16 @@ from attnc.compiler.emit.code import (
     Name,
     names_in,
 )
+from attnc.compiler.emit.imports import import_lines
 from attnc.compiler.emit.layout import INDENT, WIDTH, lines_of, signature
 from attnc.compiler.emit.parameters import Column
 from attnc.compiler.emit.text import flat
 from attnc.compiler.emit.unify import Class
 from attnc.dsl.graph import Body
 
+_MODULES: Mapping[str, str] = {
+    "math": "import math", "torch": "import torch", "F": "import torch.nn.functional as F",
+}  # fmt: skip
 _SUPER = Do(Call(Attribute(Call(Name("super")), "__init__")))
 
 
@@ -38,22 +42,9 @@ def model_text(classes: Sequence[Class], header: str, kernels: Iterable[str]) ->
 def _imports(classes: Sequence[Class], kernels: Iterable[str]) -> str:
     code = tuple(part for each in classes for part in (*each.code.init, *each.code.forward))
     used = names_in(code)
-    lines = ["from __future__ import annotations", ""]
-    lines += ["import math"] if "math" in used else []
-    lines += ["import torch"] if "torch" in used else []
-    lines += ["import torch.nn.functional as F"] if "F" in used else []
-    lines.append("from torch import Tensor, nn")
-    names = sorted(kernels)
-    if names:
-        lines += ["", *_import_from(".kernels", names)]
-    return "\n".join(lines)
-
-
-def _import_from(module: str, names: Sequence[str]) -> list[str]:
-    line = f"from {module} import {', '.join(names)}"
-    if len(line) <= WIDTH:
-        return [line]
-    return [f"from {module} import (", *(f"{INDENT}{name}," for name in names), ")"]
+    lines = [line for name, line in _MODULES.items() if name in used]
+    lines += ["from torch import Tensor, nn", *(f"from .kernels import {name}" for name in kernels)]
+    return "\n".join(["from __future__ import annotations", "", *import_lines(lines)])
 
 
 def _class(made: Class, classes: Sequence[Class]) -> Iterator[str]:

@@ -8,7 +8,6 @@ parameter of its own. A number that the spec writes as a number stays one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,10 +27,8 @@ from attnc.compiler.emit.code import (
     rewrite,
     walk,
 )
-from attnc.compiler.emit.evaluation import evaluate
+from attnc.compiler.emit.evaluation import evaluate, in_python
 from attnc.compiler.emit.naming import identifier, unused
-from attnc.compiler.emit.reader import read_expression
-from attnc.dsl.spans import Span
 
 Column = tuple[Constant, ...]
 """The value of one literal in each body."""
@@ -41,11 +38,10 @@ Settings = Sequence[Mapping[str, Constant]]
 _CHANCE = 16
 """Up to here numbers are equal by chance; a size must be larger to be told by its value alone."""
 _FACTORS = (2, 3, 4, 5, 6, 8)
-_WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Said:
     """What the spec says at one place.
 
     Attributes:
@@ -60,26 +56,12 @@ class Text:
 
 
 @lru_cache(maxsize=4096)
-def read_text(span: Span | None, argument: str = "") -> Text:
-    """Read the text of a span as far as it is an expression as Python has them.
-
-    Args:
-        argument: read only what the text gives for the argument of this name, if it does.
-    """
-    if span is None:
-        return Text()
-    words = frozenset(_WORD.findall(span.text))
-    try:
-        tree = read_expression(span.text)
-    except ValueError:
-        return Text(words)
-    given = dict(tree.keywords).get(argument) if isinstance(tree, Call) else None
-    if given is not None:
-        tree, words = given, frozenset(names_in(given))
-    parts = list(walk(tree))
+def about(said: Expr | None) -> Said:
+    """Read an expression of the spec."""
+    parts = list(walk(said))
     numbers = frozenset(part.value for part in parts if isinstance(part, Literal))
     computed = tuple(part for part in parts if isinstance(part, (Binary, Unary, Call)))
-    return Text(words, numbers, computed)
+    return Said(frozenset(names_in(said)), numbers, computed)
 
 
 class Parameters:
@@ -105,7 +87,7 @@ class Parameters:
         Args:
             wish: a name for a parameter of its own.
         """
-        made = self._fitting(column, literal.role, read_text(literal.origin, wish))
+        made = self._fitting(column, literal.role, about(literal.said))
         if made is None and _is_constant(column):
             return literal
         if made is None:
@@ -136,32 +118,29 @@ class Parameters:
 
     # What fits --------------------------------------------------------------------------
 
-    def _fitting(self, column: Column, role: Role, text: Text) -> Expr | None:
-        spelled_out = _is_constant(column) and column[0] in text.numbers
+    def _fitting(self, column: Column, role: Role, said: Said) -> Expr | None:
+        spelled_out = _is_constant(column) and column[0] in said.numbers
         if spelled_out or (_is_constant(column) and not _is_number(column[0])):
             return None
-        for candidate in self._candidates(column, role, text):
+        for candidate in self._candidates(column, role, said):
             if self._gives(candidate, column):
                 return rewrite(candidate, self._usual)
         return None
 
-    def _candidates(self, column: Column, role: Role, text: Text) -> Iterator[Expr]:
+    def _candidates(self, column: Column, role: Role, said: Said) -> Iterator[Expr]:
         """Yield expressions that may stand for a column, the most telling first."""
         varies = not _is_constant(column)
         told_by_value = varies or _is_large(column)
-        mentioned = [name for name in self.names if name in text.words]
+        mentioned = [name for name in self.names if name in said.words]
         yield from map(Name, mentioned)
-        yield from text.expressions
+        yield from map(in_python, said.expressions)
         if told_by_value or role is Role.SIZE:
             yield from map(Name, self.sizes_in_order())
         if varies:
             yield from map(Name, self.names)
         sizes = [n for n in self.sizes_in_order() if varies or _is_large(self.names[n])]
-        pairs = (*product(sizes, mentioned), *product(mentioned, sizes))
-        for left, right in pairs:
-            yield Binary("//", Name(left), Name(right))
-            yield Binary("*", Name(left), Name(right))
-            yield Call(Name("int"), (Binary("*", Name(left), Name(right)),))
+        if varies or column[0] not in (-1, 0, 1):
+            yield from _combinations(sizes, mentioned)
         if told_by_value:
             for name, factor in product(sizes, _FACTORS):
                 yield Binary("*", fixed(factor), Name(name))
@@ -194,6 +173,14 @@ class Parameters:
         name = unused(identifier(wish), {*self.names, *self.found})
         self.found[name] = column
         return name
+
+
+def _combinations(sizes: list[str], others: list[str]) -> Iterator[Expr]:
+    """Yield products and quotients of a size and an argument."""
+    for left, right in (*product(sizes, others), *product(others, sizes)):
+        yield Binary("//", Name(left), Name(right))
+        yield Binary("*", Name(left), Name(right))
+        yield Call(Name("int"), (Binary("*", Name(left), Name(right)),))
 
 
 def _exact(column: Column) -> tuple[object, ...]:

@@ -43,6 +43,26 @@ def read_expression(text: str) -> Expr:
         raise ValueError(f"not an expression: {text}") from wrong
 
 
+@lru_cache(maxsize=4096)
+def read_spec(text: str) -> Expr | None:
+    """Parse a text of a spec, which is much like Python; none where it is not.
+
+    Where the language says more than emitted code can, what it says it about is put in a tuple.
+    """
+    try:
+        return _loosely(ast.parse(text, mode="eval").body)
+    except SyntaxError:
+        return None
+
+
+def _loosely(tree: ast.AST) -> Expr:
+    try:
+        return _read(tree)
+    except ValueError:
+        inner = (each for each in ast.iter_child_nodes(tree) if isinstance(each, ast.expr))
+        return TupleOf(tuple(map(_loosely, inner)))
+
+
 def _read(tree: ast.AST) -> Expr:
     try:
         return _RULES[type(tree)](tree)

@@ -24,14 +24,13 @@ from attnc.compiler.emit.expressions import argument, call_function, call_method
 from attnc.compiler.emit.flow import Step
 from attnc.compiler.emit.members import Folder, reference
 from attnc.compiler.emit.naming import identifier
-from attnc.compiler.emit.reader import read_expression
+from attnc.compiler.emit.reader import read_expression, read_spec
 from attnc.compiler.kernel import Kernel, Site
 from attnc.compiler.leaf import Attend
 from attnc.compiler.unit import Origin
 from attnc.dsl.dims import Size
 from attnc.dsl.graph import Body, TensorType, Value
 from attnc.dsl.ops import TABLE
-from attnc.dsl.spans import Span
 
 Kernels = Callable[[Site], Kernel]
 
@@ -113,19 +112,19 @@ class Steps:
         )
 
     def _value(self, node: fx.Node) -> Expr:
-        span = span_of(node)
+        said = said_of(node)
         match node.op:
             case "call_function":
-                return call_function(node, span)
+                return call_function(node, said)
             case "call_method":
-                return call_method(node, span)
+                return call_method(node, said)
             case "get_attr":
                 return reference(self.root, str(node.target))
         leaf = self.module.get_submodule(str(node.target))
-        operands = tuple(argument(value, span) for value in node.args)
+        operands = tuple(argument(value, said) for value in node.args)
         if isinstance(leaf, Attend):
-            return _kernel_call(self.kernels(leaf.site), leaf.site, operands, span)
-        keywords = tuple((name, argument(value, span)) for name, value in node.kwargs.items())
+            return _kernel_call(self.kernels(leaf.site), leaf.site, operands, said)
+        keywords = tuple((name, argument(value, said)) for name, value in node.kwargs.items())
         return Call(reference(self.root, str(node.target)), operands, keywords)
 
     # Several results --------------------------------------------------------------------
@@ -274,10 +273,10 @@ def origin(node: fx.Node) -> Origin:
     return about if isinstance(about, Origin) else Origin()
 
 
-def span_of(node: fx.Node) -> Span | None:
-    """Return the innermost text of the spec that a node comes from."""
+def said_of(node: fx.Node) -> Expr | None:
+    """Return the innermost expression of the spec that a node comes from."""
     spans = origin(node).spans
-    return spans[-1] if spans else None
+    return read_spec(spans[-1].text) if spans else None
 
 
 def _turn(node: fx.Node) -> tuple[int, ...]:
@@ -286,7 +285,7 @@ def _turn(node: fx.Node) -> tuple[int, ...]:
     return tuple(int(name) for name in str(node.target).split(".") if name.isdigit())
 
 
-def _kernel_call(kernel: Kernel, site: Site, operands: tuple[Expr, ...], span: Span | None) -> Expr:
+def _kernel_call(kernel: Kernel, site: Site, operands: tuple[Expr, ...], said: Expr | None) -> Expr:
     if kernel.call is None:
         return Call(Name(kernel.name), operands)
     pairs = len(site.sources)
@@ -298,6 +297,6 @@ def _kernel_call(kernel: Kernel, site: Site, operands: tuple[Expr, ...], span: S
     def change(expr: Expr) -> Expr | None:
         if isinstance(expr, Name):
             return holes.get(expr.id)
-        return Literal(expr.value, span) if isinstance(expr, Literal) else None
+        return Literal(expr.value, said) if isinstance(expr, Literal) else None
 
     return rewrite(template, change)

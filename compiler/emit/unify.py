@@ -28,7 +28,6 @@ from attnc.compiler.emit.code import (
     walk,
 )
 from attnc.compiler.emit.parameters import Column, Parameters
-from attnc.dsl.spans import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +47,24 @@ class Class:
     sizes: frozenset[str]
     flow: str = ""
 
-    def constructor(self, at: int, span: Span | None) -> Call:
+    def constructor(self, at: int, said: Expr | None) -> Call:
         """Return the call that makes an instance for body number `at`.
 
-        Sizes of ports are passed by position; of them the text of the spec is silent.
+        Sizes of ports are passed by position; of them the spec is silent there.
+
+        Args:
+            said: the call in the spec.
         """
         given = {name: column[at] for name, column in self.parameters.items()}
         sizes = tuple(
             Literal(value, role=Role.SIZE) for name, value in given.items() if name in self.sizes
         )
-        others = [(name, Literal(value, span)) for name, value in given.items()]
-        keywords = tuple((name, value) for name, value in others if name not in self.sizes)
+        spoken = dict(said.keywords) if isinstance(said, Call) else {}
+        keywords = tuple(
+            (name, Literal(value, spoken.get(name, said)))
+            for name, value in given.items()
+            if name not in self.sizes
+        )
         return Call(Name(self.name), sizes, keywords)
 
 

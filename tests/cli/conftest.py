@@ -14,14 +14,17 @@ from attnc.cli.app import app
 
 SPEC = """\
 attnc 1
-
 model small(dim: int = 16 {min: 4}, depth = 2, heads = 2) {
-  variant wide { dim = 32 }
+  variant wide {
+    dim = 32
+  }
 
   input x: [b, n, dim]
+
   repeat depth as i {
     x += self_attention(layer_norm(x) @norm, heads=heads) @attn
   }
+
   output y = linear(x, 10) @head
 }
 """

@@ -27,14 +27,14 @@ def test_check_shows_all_errors_of_all_files(attnc: Run, spec: Path) -> None:
     Path("worse.attn").write_text("attnc 9\n")
     ran = attnc("check", "bad.attn", spec, "worse.attn")
     assert ran.code == 1
-    assert "bad.attn:10:14: error[E202]" in ran.err
+    assert "bad.attn:13:14: error[E202]" in ran.err
     assert "worse.attn:1:7: error[E111]" in ran.err
     assert ran.out == ""
 
 
 def test_check_reads_stdin(attnc: Run, spec: Path) -> None:
     assert attnc("check", "-", stdin=SPEC).code == 0
-    assert "<stdin>:10:14: error[E202]" in attnc("check", "-", stdin=BAD).err
+    assert "<stdin>:13:14: error[E202]" in attnc("check", "-", stdin=BAD).err
 
 
 def test_check_takes_overrides_and_variants(attnc: Run, spec: Path) -> None:
@@ -49,6 +49,10 @@ def test_check_of_all_variants_finds_what_the_default_hides(attnc: Run, spec: Pa
     spec.write_text(SPEC.replace("dim = 32", "dim = 3"))
     assert attnc("check", spec).code == 0
     assert attnc("check", spec, "--all-variants").code == 1
+
+
+def test_check_verbose_names_each_spec(attnc: Run, spec: Path) -> None:
+    assert "small.attn: ok\n" in attnc("check", spec, "--verbose").err
 
 
 def test_check_json(attnc: Run, spec: Path) -> None:
@@ -84,9 +88,9 @@ def test_show_merges_equal_repeats(attnc: Run, spec: Path) -> None:
     assert ran.code == 0
     assert ran.out == dedent("""\
         module    block           times  output      params  line
-        norm.0-1  layer_norm          2  [b, n, 16]      32  small.attn:8
-        attn.0-1  self_attention      2  [b, n, 16]   1.09k  small.attn:8
-        head      linear                 [b, n, 10]     170  small.attn:10
+        norm.0-1  layer_norm          2  [b, n, 16]      32  small.attn:10
+        attn.0-1  self_attention      2  [b, n, 16]   1.09k  small.attn:10
+        head      linear                 [b, n, 10]     170  small.attn:13
         total     small                  [b, n, 10]   2.41k
         """)
 
@@ -160,6 +164,7 @@ def test_fmt_of_stdin_goes_to_stdout(attnc: Run, spec: Path) -> None:
     ran = attnc("fmt", "-", stdin=UGLY)
     assert ran.code == 0
     assert "  output y = linear(x, 10) @head\n" in ran.out
+    assert attnc("fmt", "-", "--json", stdin=UGLY).json["result"][0]["text"] == ran.out
 
 
 def test_fmt_converts_and_comes_back(attnc: Run, spec: Path) -> None:
@@ -245,3 +250,42 @@ def test_version_and_doctor(attnc: Run) -> None:
     assert attnc("version").out == attnc("--version").out == f"attnc {__version__}\n"
     facts = attnc("doctor", "--json").json["result"]
     assert {"python", "torch", "triton", "lark"} <= set(facts)
+
+
+# compile, plan ----------------------------------------------------------------------------
+
+
+def test_compile_writes_a_package_once(attnc: Run, spec: Path) -> None:
+    ran = attnc("compile", spec, "-o", "out", "--json")
+    assert ran.code == 0
+    assert "model.py" in ran.json["result"]["files"]
+    assert attnc("compile", spec, "-o", "out", "--check").code == 0
+    changed = attnc("compile", spec, "-o", "out", "--check", "--set", "dim=32")
+    assert changed.code == 1 and "out/model.py would change" in changed.err
+
+
+def test_compile_keeps_edits_unless_told(attnc: Run, spec: Path) -> None:
+    attnc("compile", spec, "-o", "out")
+    model = Path("out/model.py")
+    model.write_text(model.read_text() + "# edited\n")
+    assert attnc("compile", spec, "-o", "out").code == 1
+    assert model.read_text().endswith("# edited\n")
+    assert attnc("compile", spec, "-o", "out", "--force").code == 0
+    assert not model.read_text().endswith("# edited\n")
+
+
+def test_compile_prints_the_model_and_the_graph_after_a_pass(attnc: Run, spec: Path) -> None:
+    plain = attnc("compile", spec, "-o", "-")
+    assert "class Small(nn.Module)" in plain.out and not Path("-").exists()
+    printed = attnc("compile", spec, "-o", "-", "--print-after", "dead")
+    assert printed.out.endswith(plain.out) and len(printed.out) > len(plain.out)
+    assert attnc("compile", spec, "-o", "-", "--print-after", "daed").code == 2
+
+
+def test_plan_says_which_and_why(attnc: Run, spec: Path) -> None:
+    ran = attnc("plan", spec, "--size", "b=2", "--size", "n=64")
+    assert ran.code == 0
+    assert "target cpu, b = 2, n = 64" in ran.out and "chosen" in ran.out
+    result = attnc("plan", spec, "--target", "cuda:90", "--json").json["result"]
+    assert result["target"] == "cuda:90" and result["sites"][0]["verdicts"]
+    assert attnc("plan", spec, "--target", "cuda:1").code == 2

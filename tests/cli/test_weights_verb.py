@@ -35,7 +35,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_check(attnc: Run, spec: str) -> None:
     good = attnc("weights", "check", spec, "good.safetensors")
     assert (good.code, good.out) == (0, "")
-    assert good.err == "2 weights fit, 1 tensors unused, 0 findings\n"
+    assert good.err == "2 weights linked, 1 unused, findings: 0\n"
     bad = attnc("weights", "check", spec, "bad.safetensors")
     assert bad.code == 1
     assert {"missing", "shape"} <= set(bad.out.split())
