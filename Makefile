@@ -37,11 +37,12 @@ kernels: $(VENV)/.dev
 
 gpu: $(VENV)/.dev
 	$(BIN)/pytest -m gpu
-	$(BIN)/python benchmarks/kernels_gpu.py
+	$(BIN)/python -m benchmarks.kernels_gpu
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/checking.py
-	$(BIN)/python benchmarks/cpu_models.py
+	$(BIN)/python -m benchmarks.checking
+	$(BIN)/python -m benchmarks.cpu_models
+	$(BIN)/python -m benchmarks.attention_cpu
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

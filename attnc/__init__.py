@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         parameter_count,
         plan,
         verify,
-        zoo,
     )
     from attnc.dsl.diagnostics import AttncError
 
@@ -31,12 +30,11 @@ __all__ = [
     "parameter_count",
     "plan",
     "verify",
-    "zoo",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for: `import attnc` itself costs nothing, and checking needs no torch."""
+    """Import what is asked for: `import attnc` costs nothing, and checking needs no torch."""
     if name == "AttncError":
         from attnc.dsl.diagnostics import AttncError
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from attnc.compiler.verify import Built
 
 __all__ = [
-    "check", "compile", "emit", "load", "loads", "parameter_count", "plan", "verify", "zoo",
+    "check", "compile", "emit", "load", "loads", "parameter_count", "plan", "verify",
 ]  # fmt: skip
 
 SpecLike = Union[Spec, str, Path]
@@ -67,11 +67,6 @@ def loads(text: str, name: str = "<text>") -> Spec:
     collector.raise_if_any()
     assert spec is not None
     return spec
-
-
-def zoo() -> list[str]:
-    """Return the names of all published systems."""
-    return systems.names()
 
 
 def check(spec: SpecLike, variant: str | None = None, overrides: Overrides = ()) -> Graph:

@@ -1,4 +1,4 @@
-"""What a custom operator does on a device that its own kernels do not serve: the best plain torch."""
+"""The best plain torch: what a custom operator does where its own kernels do not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CrossViT by hand in plain torch, as one would write it without attnc: the baseline of a benchmark."""
+"""CrossViT by hand in plain torch, as one would write it without attnc: a baseline."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Encoder(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         o = F.scaled_dot_product_attention(q, k, v)
         x = x + self.proj(o.transpose(1, 2).reshape(b, n, d))
-        return x + self.mlp(self.norm2(x))
+        y: Tensor = x + self.mlp(self.norm2(x))
+        return y
 
 
 class Fusion(nn.Module):
@@ -52,7 +53,8 @@ class Fusion(nn.Module):
         k = self.k(y).reshape(b, n, self.heads, -1).transpose(1, 2)
         v = self.v(y).reshape(b, n, self.heads, -1).transpose(1, 2)
         o = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, 1, d)
-        return z[:, :1] + self.proj(o)
+        row: Tensor = z[:, :1] + self.proj(o)
+        return row
 
 
 def projection(source: int, target: int) -> nn.Sequential:
@@ -63,7 +65,9 @@ def projection(source: int, target: int) -> nn.Sequential:
 class Stage(nn.Module):
     """Both branches on their own, then both class tokens read the other branch."""
 
-    def __init__(self, dims: tuple[int, int], depth: tuple[int, int], heads: int, ratio: int) -> None:
+    def __init__(
+        self, dims: tuple[int, int], depth: tuple[int, int], heads: int, ratio: int
+    ) -> None:
         super().__init__()
         small, large = dims
         self.small = nn.Sequential(*(Encoder(small, heads, ratio) for _ in range(depth[0])))

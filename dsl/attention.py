@@ -4,10 +4,13 @@ q: [b, h, n, d]; of each source k: [b, hk, m, d], v: [b, hk, m, e] with hk divid
 of q reads head `x // (h // hk)` of k and v); result: [b, h, n, e].
 
     s_ij = score(q_i . k_j, i, j, ...)      where mask and domain allow the pair, else -inf
-    w_ij = normalise_j(s_ij)                statistics in float32 or better
+    w_ij = normalise(s)_ij                  statistics in float32 or better
+    w_ij = post(w_ij, i, j, ...)            if stated; a pair that is not allowed weighs 0
     o_i  = sum_j w_ij v_j
 
-Contracts: a query with no key gives output 0, gradient 0 and lse -inf; lse is differentiable.
+Contracts: a query with no key gives output 0, gradient 0 and lse -inf, whatever the normaliser;
+so does a key with no query where queries are normalised over. lse is differentiable. Of equal
+scores arg-max takes the first.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Union
 
-from attnc.dsl.dims import Size
+from attnc.dsl.dims import Shape, Size
 
 # The score and mask mini-language, typed --------------------------------------------------
 
@@ -67,6 +70,16 @@ class Dot:
 
 
 @dataclass(frozen=True, slots=True)
+class Weight:
+    """`w`: the normalised weight of the pair, in a post expression only."""
+
+    @property
+    def type(self) -> str:
+        """Always `float`."""
+        return "float"
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """`bias[h, i - j + 7]`: an element of a tensor of the graph. Rank 0 has no indices."""
 
@@ -89,7 +102,27 @@ class Apply:
     type: str
 
 
-ScoreTree = Union[Constant, Extent, Coordinate, Dot, Load, Apply]
+@dataclass(frozen=True, slots=True)
+class Among:
+    """Whether an int is one of the elements of a row of an index: `j in keep[b, h, i]`.
+
+    Attributes:
+        value: int tree.
+        row: the row; one index fewer than the tensor has axes.
+        count: elements of the row are below this.
+    """
+
+    value: "ScoreTree"
+    row: Load
+    count: Size
+
+    @property
+    def type(self) -> str:
+        """Always `bool`."""
+        return "bool"
+
+
+ScoreTree = Union[Constant, Extent, Coordinate, Dot, Weight, Load, Apply, Among]
 
 
 # Domains: which pairs ---------------------------------------------------------------------
@@ -122,7 +155,150 @@ class Where:
     condition: ScoreTree
 
 
-Domain = Union[All, Causal, Band, Where]
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How tokens stand in space, in raster order, last axis fastest: `(z, y, x)`, `(y, x)`, `(x,)`.
+
+    Attributes:
+        queries: sizes of the axes for the queries.
+        keys: for the keys. Where they exceed those of the queries, domains that look around a
+            query take the map of keys to be padded alike on both sides.
+    """
+
+    queries: Shape
+    keys: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Keys in the window of the query: boxes of the grid, cut off at its edges.
+
+    With a dilation the tokens of a window are that far apart, and windows interleave. Sizes stand
+    for one axis each, or one for all axes until the grid is known.
+
+    Attributes:
+        size: tokens of a window; none for the whole axis.
+        shift: the first windows begin at `shift - size`, so that tokens below `shift` are cut off.
+        dilation: distance of neighbours in a window.
+        wrap: the tokens cut off join the last window: windows of cyclically shifted coordinates.
+        grid: none until the source is known.
+    """
+
+    size: tuple[Size | None, ...]
+    shift: tuple[Size, ...] = (0,)
+    dilation: tuple[Size, ...] = (1,)
+    wrap: bool = False
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stripes:
+    """Windows of `width` along one axis, and the whole grid along all others.
+
+    On a known grid these are `Windows`.
+    """
+
+    axis: int
+    width: Size
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighborhood:
+    """The `kernel` keys around each query along every axis, `dilation` apart.
+
+    Attributes:
+        kernel: keys; an even number has one more before the query than behind.
+        edge: `truncate`, keys outside the grid do not exist; `clamp`, at an edge the neighbourhood
+            moves inwards, so that every query has all its keys.
+        dilation: distance of neighbours.
+        grid: none until the source is known.
+    """
+
+    kernel: tuple[Size, ...]
+    edge: str = "truncate"
+    dilation: tuple[Size, ...] = (1,)
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overlapping:
+    """Keys in a box of `key_size` tokens around the window of `size` tokens of the query.
+
+    Keys outside the grid of keys do not exist.
+    """
+
+    size: tuple[Size, ...]
+    key_size: tuple[Size, ...]
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Keys whose group number is that of the query: `query` is a tree of i, `key` of j."""
+
+    query: ScoreTree
+    key: ScoreTree
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Keys of the block that has the query's number: consecutive runs of given lengths."""
+
+    queries: Shape
+    keys: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedRegions:
+    """All keys of those regions that an index names for the region of the query.
+
+    Attributes:
+        index: [b, s, chosen] or [b, h, s, chosen], row-major numbers of regions, read at `b` or
+            `b h`; the row of the query's region is yet to be added.
+        chosen: regions for each.
+        regions: how many along each axis of the grid; they divide it evenly.
+        grid: none until the source is known.
+    """
+
+    index: Load
+    chosen: Size
+    regions: Shape
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedKeys:
+    """The keys that an index names for each query.
+
+    Attributes:
+        index: [b, n, chosen] or [b, h, n, chosen], positions of keys, read at `b i` or `b h i`.
+        chosen: keys for each query.
+        grid: none until the source is known.
+    """
+
+    index: Load
+    chosen: Size
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PerHeads:
+    """A domain for each of several groups of heads, of one size and in order.
+
+    Attributes:
+        domains: for the first heads, the next, and so on.
+        heads: of q; 0 until they are known.
+    """
+
+    domains: tuple["Domain", ...]
+    heads: int = 0
+
+
+Domain = Union[
+    All, Causal, Band, Where, Windows, Stripes, Neighborhood, Overlapping, Groups, Blocks,
+    RoutedRegions, RoutedKeys, PerHeads,
+]  # fmt: skip
 
 
 # Normalisers ------------------------------------------------------------------------------
@@ -130,10 +306,71 @@ Domain = Union[All, Causal, Band, Where]
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxKeys:
-    """exp(s_ij - m_i) / sum_j exp(s_ij - m_i)."""
+    """exp(s_ij) / (sum_j exp(s_ij) + exp(sink)).
+
+    Attributes:
+        sink: float tree of `b` and `h`, the score of a key without a value; none for no such
+            key. With 0 this is softmax1.
+    """
+
+    sink: ScoreTree | None = None
 
 
-Normaliser = Union[SoftmaxKeys]
+@dataclass(frozen=True, slots=True)
+class SoftmaxQueries:
+    """exp(s_ij) / sum_i exp(s_ij): the queries compete for each key."""
+
+
+@dataclass(frozen=True, slots=True)
+class SoftmaxBoth:
+    """Softmax over keys towards `out`, over queries towards `back`: one score product, two reads.
+
+    back_j = sum_i (exp(s_ij) / sum_i' exp(s_i'j)) vq_i, with vq: [b, h, n, f], back: [b, h, m, f].
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ArgmaxKeys:
+    """1 for the best key of each query, the first of equals, else 0; no gradient to scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArgmaxQueries:
+    """1 for the best query of each key, the first of equals, else 0; no gradient to scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sigmoid:
+    """1 / (1 + exp(-s_ij))."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReluPower:
+    """max(s_ij, 0) ** power."""
+
+    power: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unnormalised:
+    """s_ij itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """s_ij / (max(sum_j s_ij, floor) + eps)."""
+
+    eps: float = 0.0
+    floor: float | None = None
+
+
+Normaliser = Union[
+    SoftmaxKeys, SoftmaxQueries, SoftmaxBoth, ArgmaxKeys, ArgmaxQueries, Sigmoid, ReluPower,
+    Unnormalised, Ratio,
+]  # fmt: skip
+
+OVER_QUERIES = (SoftmaxQueries, SoftmaxBoth, ArgmaxQueries)
+"""Normalisers by which a weight depends on other queries too."""
 
 
 # The operator -----------------------------------------------------------------------------
@@ -149,12 +386,14 @@ class Source:
         mask: bool tree that a pair must satisfy besides the domain, or none.
         weight: factor of this source's result where sources are summed: a number, or a
             float tree of `b` and `h` (a learned or given scalar).
+        post: float tree of the weight `w` and all that a score may read, or none.
     """
 
     domain: Domain
     score: ScoreTree
     mask: ScoreTree | None = None
     weight: ScoreTree | None = None
+    post: ScoreTree | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +404,18 @@ class Attention:
         sources: at least one.
         join: `softmax`, one softmax over the union of all keys, or `sum`, each source
             normalised alone, results added.
-        tensors: names of captured tensors that scores and masks load, in argument order.
-        outputs: `out` and any of `weights` [b, h, n, m], `scores` [b, h, n, m] (masked pairs
-            -inf; m over all sources in order), `lse` [b, h, n].
+        tensors: names of captured tensors that the expressions load, in argument order.
+        outputs: `out`, after it `back` where there is one, and any of
+            `weights` [b, h, n, m], as values are multiplied by them (of softmax(keys, queries)
+            those over keys); `scores` [b, h, n, m], masked pairs -inf; m is over all sources;
+            `received` [b, h, m], the sums of weights over queries;
+            `lse` [b, h, n] of softmax over keys, sink included; [b, h, m] of that over queries;
+            `index` of an arg-max: the key of each query [b, h, n] or the query of each key
+            [b, h, m], int, -1 where there is none.
+        renormalise: bool tree of `b h i`: rows whose weights are divided by their sum over keys,
+            after post; a row that sums to 0 stays. None for no row.
+        given: the products are computed elsewhere: q is [b, h, n, m], `qk` its element, and the
+            only source has no k operand (its type is that of the identity, [b, hk, m, m]).
     """
 
     sources: tuple[Source, ...]
@@ -175,3 +423,5 @@ class Attention:
     normaliser: Normaliser = SoftmaxKeys()
     tensors: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("out",)
+    renormalise: ScoreTree | None = None
+    given: bool = False

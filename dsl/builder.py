@@ -153,7 +153,7 @@ class Builder(Evaluator):
         return super().missing(expr)
 
     def function(self, name: str) -> OpRef | BlockRef | None:
-        """Return the block or operator called `name`: the file's own, the library's, the table's."""
+        """Return what is called `name`: a block of the file, of the library, or an operator."""
         if name in self.home.blocks:
             return BlockRef(self.home, name)
         if name in library.names():

@@ -73,9 +73,7 @@ def _call_row(builder: Builder, target: OpRef, expr: tree.Call, label: str | Non
     return apply_row(builder, row, bound, expr.span, path)
 
 
-def evaluated(
-    builder: Builder, target: OpRef | BlockRef, expr: tree.Call
-) -> list[Given]:
+def evaluated(builder: Builder, target: OpRef | BlockRef, expr: tree.Call) -> list[Given]:
     """Evaluate the arguments of a call; those for score parameters become score trees."""
     from attnc.dsl.forms import capture
 
@@ -90,9 +88,7 @@ def evaluated(
     return given
 
 
-def bind(
-    name: str, slots: Sequence[Slot], given: Sequence[Given], span: Span
-) -> dict[str, object]:
+def bind(name: str, slots: Sequence[Slot], given: Sequence[Given], span: Span) -> dict[str, object]:
     """Pair arguments with parameters; every parameter gets a value.
 
     Raises:
@@ -182,7 +178,9 @@ def _fail_mismatch(row: Op, wrong: Mismatch, span: Span) -> None:
     if wrong.kind == "argument":
         fail(codes.ARGUMENT.at(span, op=row.name, detail=wrong.message))
     problem = {"rank": codes.RANK, "dtype": codes.DTYPE}.get(wrong.kind, codes.SHAPE)
-    fail(problem.at(span, what=what, expected=wrong.expected, found=wrong.found, label=wrong.message))
+    fail(
+        problem.at(span, what=what, expected=wrong.expected, found=wrong.found, label=wrong.message)
+    )
 
 
 def _argument(value: object) -> Arg:
@@ -390,7 +388,8 @@ def read_weight(builder: Builder, instance: Instance, expr: tree.Attribute) -> V
     row = TABLE.get(instance.function.name)
     if node is None or row is None or isinstance(instance.function, BlockRef):
         fail(codes.NOT_A_TENSOR.at(
-            expr.span, what="weight", detail="is read from an operator's instance after its first call"
+            expr.span, what="weight",
+            detail="is read from an operator's instance after its first call",
         ))  # fmt: skip
     weights = row.weights(node.args)
     if expr.name not in weights:
@@ -401,4 +400,3 @@ def read_weight(builder: Builder, instance: Instance, expr: tree.Attribute) -> V
     path = f"{instance.path}.{expr.name}"
     type_ = TensorType(weight.shape, weight.dtype)
     return builder.add("weight", {}, (type_,), expr.span, module=path, name=expr.name)[0]
-

@@ -77,7 +77,9 @@ TOO_DEEP = _problem(
     "E103", "nested too deeply", "nesting is deeper than {limit} levels",
     "name the inner parts and refer to them",
 )  # fmt: skip
-YAML_SYNTAX = _problem("E104", "YAML syntax", "{detail}", "quote the value, or mend the indentation")
+YAML_SYNTAX = _problem(
+    "E104", "YAML syntax", "{detail}", "quote the value, or mend the indentation"
+)
 DUPLICATE_KEY = _problem(
     "E105", "duplicate key", "key {key!r} stands here twice", "remove or rename one of the two",
 )  # fmt: skip

@@ -29,8 +29,8 @@ class Symbol:
 class Quotient:
     """`numerator // denominator` where the division does not come out even by form."""
 
-    numerator: "Dim"
-    denominator: "Size"
+    numerator: Dim
+    denominator: Size
 
     def __str__(self) -> str:
         return f"{_grouped(self.numerator)} // {_grouped(self.denominator)}"
@@ -267,6 +267,4 @@ def _grouped(size: Size) -> str:
 def _substituted(atom: Atom, values: Mapping[str, Size]) -> Size:
     if isinstance(atom, Symbol):
         return values.get(atom.name, Dim({((atom, 1),): 1}))
-    return floor_divide(
-        atom.numerator.substitute(values), substitute(atom.denominator, values)
-    )
+    return floor_divide(atom.numerator.substitute(values), substitute(atom.denominator, values))

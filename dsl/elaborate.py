@@ -255,7 +255,8 @@ def _results(builder: Builder, block: tree.Block) -> Arg:
         if builder.faulty:
             raise Poisoned
         fail(codes.RETURN.at(
-            block.span, detail=f"block {block.name!r} returns nothing", hint="end it with `return x`"
+            block.span, detail=f"block {block.name!r} returns nothing",
+            hint="end it with `return x`",
         ))  # fmt: skip
     values, statement = builder.returned
     if block.results and len(block.results) != len(values):

@@ -15,7 +15,7 @@ from attnc.dsl.values import POISON, Fields, Poison, TrainOnly, noun, shown
 
 
 class Fault(Exception):
-    """An expression without a value. Caught at the statement, so that later ones are checked too."""
+    """An expression without a value; caught at the statement, so that later ones are checked."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
         super().__init__(diagnostic.message)
@@ -71,7 +71,9 @@ class Evaluator:
 
     def use(self, expr: tree.Use) -> object:
         """Make an instance."""
-        fail(codes.NOT_A_TENSOR.at(expr.span, what="use", detail="stands in blocks and graphs only"))
+        fail(
+            codes.NOT_A_TENSOR.at(expr.span, what="use", detail="stands in blocks and graphs only")
+        )
 
     def binary(self, expr: tree.Binary, left: object, right: object) -> object:
         """Apply an operator to values."""
@@ -152,7 +154,8 @@ class Evaluator:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
         fail(codes.NOT_A_TENSOR.at(
-            expr.span, what=what, detail=f"takes a whole number known at compile time, not {noun(value)}"
+            expr.span, what=what,
+            detail=f"takes a whole number known at compile time, not {noun(value)}",
         ))  # fmt: skip
 
     def bounds(self, item: tree.Slice) -> slice:

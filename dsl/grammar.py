@@ -46,7 +46,6 @@ def parser() -> Lark:
 @cache
 def words() -> Mapping[str, str]:
     """Return the terminal of each keyword and symbol."""
-    spelt = {term.pattern.value: term.name for term in parser().terminals if term.pattern}
-    return (
-        dict.fromkeys(BINARY, "OPERATOR") | dict.fromkeys(LITERALS, "LITERAL") | spelt
-    )
+    terminals = sorted(parser().terminals, key=lambda each: each.name)
+    spelt = {each.pattern.value: each.name for each in terminals if each.pattern}
+    return dict.fromkeys(BINARY, "OPERATOR") | dict.fromkeys(LITERALS, "LITERAL") | spelt

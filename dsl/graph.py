@@ -32,7 +32,7 @@ class TensorType:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
-    """A tensor of the graph. `name` is what the spec calls it; values are told apart by identity."""
+    """A tensor of the graph, told apart by identity; `name` is what the spec calls it."""
 
     name: str
     type: TensorType

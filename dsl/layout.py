@@ -87,9 +87,7 @@ def _broken(brackets: Brackets, margin: int) -> str:
     return "\n".join(lines)
 
 
-def comment_lines(
-    comments: Iterable[str], margin: int, first: bool = False
-) -> Iterator[str]:
+def comment_lines(comments: Iterable[str], margin: int, first: bool = False) -> Iterator[str]:
     """Yield comments as lines; an empty one is a blank line, which is left out at the beginning."""
     for comment in comments:
         if comment:

@@ -82,6 +82,12 @@ class Lexeme(Token):
         return self.fragment.span(self.start, self.end)
 
 
+def comment_text(behind_mark: str) -> str:
+    """Return what a comment says: one blank behind its `#`, and those at its end, do not count."""
+    clean = "".join(char if char.isprintable() else " " for char in behind_mark)
+    return clean.rstrip().removeprefix(" ")
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """A statement or declaration before parsing.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import Collector, Note
-from attnc.dsl.lexemes import Fragment, Item, Lexeme
+from attnc.dsl.lexemes import Fragment, Item, Lexeme, comment_text
 from attnc.dsl.quotes import unclosed_quotes
 
 DEEPEST = 100
@@ -294,7 +294,7 @@ class _Lexer:
         lexeme.items = self.body.items
         dangling = self._taken_comments()
         if dangling and lexeme.items:
-            _comment(lexeme.items[-1], dangling)
+            _add_comments(lexeme.items[-1], dangling)
         else:
             lexeme.comments = dangling
         self.body = outer
@@ -332,7 +332,7 @@ class _Lexer:
         self.blank = True
 
     def _comment(self, start: int, end: int) -> None:
-        text = self.text[start + 1 : end].rstrip().removeprefix(" ")
+        text = comment_text(self.text[start + 1 : end])
         if self.line_first is None:
             self.comments.append(text)
         elif self.inside:
@@ -373,7 +373,7 @@ class _Lexer:
         self._end_item()
         dangling = self._taken_comments()
         if dangling and self.body.items:
-            _comment(self.body.items[-1], dangling)
+            _add_comments(self.body.items[-1], dangling)
         return self.body.items
 
     # Errors
@@ -386,8 +386,10 @@ class _Lexer:
         level = self.levels[-1]
         note = Note("this one is never closed", self.fragment.span(level.start, level.start + 1))
         self.body.broken |= level.outer is None
+        whole = len(self.text) == len(self.fragment.source.text)
+        ending = "end of file" if whole else "end of text"
         self.collector.add(codes.TEXT_SYNTAX.at(
-            self.fragment.span(start, end), found=f"'{found}'" if found else "end of file",
+            self.fragment.span(start, end), found=f"'{found}'" if found else ending,
             expected=f"'{_CLOSING[level.bracket]}'", notes=[note],
         ))  # fmt: skip
 
@@ -405,5 +407,5 @@ def _is_word(lexeme: Lexeme) -> bool:
     return lexeme[0].isalnum() or lexeme[0] in '_"'
 
 
-def _comment(item: Item, comments: tuple[str, ...]) -> None:
+def _add_comments(item: Item, comments: tuple[str, ...]) -> None:
     item.lexemes[0].comments += comments

@@ -74,5 +74,3 @@ def load_spec(name: str, zoo: ZooFinder | None = None) -> Spec:
     if spec is None:
         raise UsageError([codes.UNREADABLE.at(None, name=name, reason="nothing was read")])
     return spec
-
-

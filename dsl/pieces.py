@@ -83,7 +83,9 @@ class InputLine:
     comments: Comments = ()
 
 
-Declaration = Union[VersionLine, DocLine, ModelHeader, BlockHeader, VariantHeader, InputLine, Output]
+Declaration = Union[
+    VersionLine, DocLine, ModelHeader, BlockHeader, VariantHeader, InputLine, Output
+]
 
 Piece = Union[Statement, Declaration]
 

@@ -63,7 +63,9 @@ def _check(
         expected = _evaluated(builder, item)
         if expected != size:
             known = builder.bindings.get(item.id) if isinstance(item, tree.Name) else None
-            notes = [Note(f"{item.span.text} = {expected} comes from here", known[0])] if known else []
+            notes = (
+                [Note(f"{item.span.text} = {expected} comes from here", known[0])] if known else []
+            )
             fail(codes.SHAPE.at(
                 where, what=what, found=found, notes=[*notes, Note("the shape stands here", pattern.span)],
                 expected=f"{pattern.span.text} with {item.span.text} = {expected}",

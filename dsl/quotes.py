@@ -6,7 +6,7 @@ import re
 
 _QUOTED = re.compile(r'(?P<string>"[^"\\]*+(?:\\.[^"\\]*+)*+")|#[^\n]*|(?P<lone>")', re.DOTALL)
 
-_AFTER_STRING = frozenset(' \t\r\n,)]};:#@+')
+_AFTER_STRING = frozenset(" \t\r\n,)]};:#@+")
 
 _MOST = 20
 """Unclosed strings looked for; each takes a look over the rest of the text."""

@@ -94,7 +94,9 @@ def _resolve_one(
         resolved.origins[name] = f"variant {variant.name}"
     for override in [*whole, *(other for other in overrides if other.path)]:
         changed = _placed(values.get(name), override, override.path)
-        values[name] = check_param(param, _as_declared(changed, expected, evaluator), None, expected)
+        values[name] = check_param(
+            param, _as_declared(changed, expected, evaluator), None, expected
+        )
         resolved.origins[name] = "--set"
     if name not in values:
         fail(codes.NO_VALUE.at(param.span, name=name))
@@ -173,7 +175,9 @@ def _chosen(spec: tree.Spec, name: str | None, collector: Collector) -> tree.Var
             return variant
     names = [variant.name for variant in spec.variants]
     listed = f"variants: {', '.join(names)}" if names else "this spec has no variants"
-    collector.add(codes.UNKNOWN_VARIANT.at(None, name=name, hint=did_you_mean(name, names) or listed))
+    collector.add(
+        codes.UNKNOWN_VARIANT.at(None, name=name, hint=did_you_mean(name, names) or listed)
+    )
     return None
 
 
@@ -246,7 +250,11 @@ def _placed(old: object, override: _Override, path: tuple[str, ...]) -> object:
     key, rest = path[0], path[1:]
     if isinstance(old, Mapping) and key in old:
         return {**old, key: _placed(old[key], override, rest)}
-    if isinstance(old, (list, tuple)) and key.lstrip("-").isdigit() and -len(old) <= int(key) < len(old):
+    if (
+        isinstance(old, (list, tuple))
+        and key.lstrip("-").isdigit()
+        and -len(old) <= int(key) < len(old)
+    ):
         items = list(old)
         items[int(key)] = _placed(items[int(key)], override, rest)
         return items

@@ -97,9 +97,7 @@ def _value(builder: Builder, statement: tree.Assign, name: str) -> object:
         builder.bound = None
 
 
-def _combined(
-    builder: Builder, statement: tree.Assign, old: object, value: object
-) -> object:
+def _combined(builder: Builder, statement: tree.Assign, old: object, value: object) -> object:
     symbol = statement.operator.removesuffix("=")
     return builder.binary(
         tree.Binary(symbol, statement.targets[0], statement.value, statement.span), old, value
@@ -150,7 +148,9 @@ def _assign_item(builder: Builder, statement: tree.Assign, target: tree.Index) -
         builder.scope[name] = updated
         return
     if not isinstance(old, (list, tuple)) or len(target.items) != 1:
-        fail(codes.NOT_A_TENSOR.at(target.span, what=name, detail=f"{noun(old)} has no items to set"))
+        fail(
+            codes.NOT_A_TENSOR.at(target.span, what=name, detail=f"{noun(old)} has no items to set")
+        )
     position = builder.whole(target.items[0], "index")
     if not -len(old) <= position < len(old):
         fail(codes.NOT_A_TENSOR.at(
@@ -276,4 +276,3 @@ _RULES: Mapping[type, Callable[..., None]] = {
     tree.Exit: _exit,
     tree.Return: _return,
 }
-

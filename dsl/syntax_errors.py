@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from functools import cache
 
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import Diagnostic
@@ -17,9 +18,10 @@ TERMINALS = {
     "LITERAL": "'none'",
     "KEY": "a key",
     "BODY": "'{'",
-    "$END": "end of line",
 }
 """Terminals that are not spelt one way; all others are shown as they are spelt."""
+
+END = {"$END": "end of line"}
 
 STARTS = frozenset({
     "ATTNC", "DOC", "MODEL", "BLOCK", "VARIANT", "INPUT", "OUTPUT",
@@ -35,6 +37,11 @@ _CONTINUATIONS = frozenset({
     "OPERATOR", "MINUS", "PLUS", "STAR", "LPAR", "LSQB", "DOT", "AT", "IF",
 })  # fmt: skip
 """What may follow any operand; not worth saying where something else may, too."""
+
+_WITHIN = frozenset({"SHARE", "AS", "IN", "ELSE", "TRAIN"})
+"""Keywords within an item."""
+
+_WORDS = frozenset({"NAME", "NUMBER", "STRING"})
 
 _REMEDIES = {
     "&&": "write `and`",
@@ -59,25 +66,19 @@ def unexpected(lexemes: Sequence[Lexeme], at: int, accepted: Set[str]) -> Diagno
         lexemes: those of the item, and its end.
         accepted: the terminals that would fit.
     """
-    lexeme = lexemes[at]
-    starts = [word for word, terminal in words().items() if terminal in STARTS]
-    if at == 1 and lexemes[0].type == "NAME" and _is_word(lexeme):
-        meant = did_you_mean(lexemes[0], starts)
+    first, lexeme = lexemes[0], lexemes[at]
+    if at == 1 and first.type == "NAME" and lexeme.type in _WORDS:
+        meant = did_you_mean(first, _spelt(STARTS))
         if meant:
-            return _error(lexemes[0], frozenset(STARTS), meant)
-    spelt = [word for word, terminal in words().items() if terminal in accepted and word.isalpha()]
-    remedy = _REMEDIES.get(lexeme) or (did_you_mean(lexeme, spelt) if _is_word(lexeme) else None)
-    return _error(lexeme, accepted, remedy)
-
-
-def _error(lexeme: Lexeme, accepted: Set[str], hint: str | None) -> Diagnostic:
-    return codes.TEXT_SYNTAX.at(
-        lexeme.span, found=_found(lexeme), expected=expected(accepted), hint=hint
-    )
+            return _error(first, STARTS, meant)
+    hint = _REMEDIES.get(lexeme)
+    if lexeme.type == "NAME":
+        hint = did_you_mean(lexeme, _spelt(accepted & (STARTS | _WITHIN)))
+    return _error(lexeme, accepted, hint)
 
 
 def expected(accepted: Set[str]) -> str:
-    """Return a set of terminals in words: `'(', ',' or an expression`."""
+    """Return a set of terminals in words: `an expression, ')' or ','`."""
     if accepted >= STARTS:
         return "a statement or declaration"
     found = []
@@ -86,21 +87,31 @@ def expected(accepted: Set[str]) -> str:
         accepted = accepted - _OPERANDS
     elif "OPERATOR" in accepted:
         accepted = accepted - _CONTINUATIONS or {"OPERATOR"}
-    spelling = {terminal: f"'{word}'" for word, terminal in words().items()}
-    spelling |= TERMINALS | {"OPERATOR": "an operator"}
-    found += sorted((spelling[terminal] for terminal in accepted), key=lambda word: word[0] == "'")
+    found += [words for terminal, words in _spelling().items() if terminal in accepted]
     *others, last = found
     return f"{', '.join(others)} or {last}" if others else last
 
 
+@cache
+def _spelling() -> Mapping[str, str]:
+    symbols = {terminal: f"'{word}'" for word, terminal in words().items()}
+    return {**TERMINALS, **symbols, "OPERATOR": "an operator", **END}
+
+
+def _spelt(terminals: Set[str]) -> list[str]:
+    return [word for word, terminal in words().items() if terminal in terminals]
+
+
+def _error(lexeme: Lexeme, accepted: Set[str], hint: str | None) -> Diagnostic:
+    return codes.TEXT_SYNTAX.at(
+        lexeme.span, found=_found(lexeme), expected=expected(accepted), hint=hint
+    )
+
+
 def _found(lexeme: Lexeme) -> str:
-    if lexeme.type == "$END":
-        return TERMINALS["$END"]
-    if not lexeme.isprintable() and lexeme.type == "UNKNOWN":
+    if lexeme.type in END:
+        return END[lexeme.type]
+    if lexeme.type == "UNKNOWN" and not lexeme.isprintable():
         return f"character U+{ord(lexeme[0]):04X}"
-    text = lexeme if len(lexeme) <= _LONGEST else f"{lexeme[:_LONGEST]}..."
-    return f"'{text}'"
-
-
-def _is_word(lexeme: Lexeme) -> bool:
-    return lexeme[:1].isalnum() or lexeme[:1] in ("_", '"')
+    shown = lexeme if len(lexeme) <= _LONGEST else f"{lexeme[:_LONGEST]}..."
+    return f"'{shown}'"

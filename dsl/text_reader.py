@@ -37,9 +37,7 @@ def read_text(source: Source, collector: Collector) -> tree.Spec | None:
     return None if heard.found else spec
 
 
-def read_expression(
-    source: Source, start: int, end: int, collector: Collector
-) -> tree.Expr | None:
+def read_expression(source: Source, start: int, end: int, collector: Collector) -> tree.Expr | None:
     """Read characters `start` up to, not including, `end` as one expression.
 
     Returns none where it is not one, which is reported.

@@ -90,9 +90,12 @@ class DomainValue:
 
 @dataclass(frozen=True, slots=True)
 class SourceValue:
-    """A key and value stream of `attend`, with the tensors its expressions load."""
+    """A key and value stream of `attend`, with the tensors its expressions load.
 
-    k: Value
+    k is none where the products with it are given.
+    """
+
+    k: Value | None
     v: Value
     source: Source
     tensors: tuple[tuple[str, Value], ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from attnc.dsl.lexemes import comment_text
 from attnc.dsl.spans import Source
 from attnc.dsl.yaml_nodes import Mapping, Node, Scalar, Sequence
 
@@ -42,7 +43,7 @@ class Comments:
             if line and not line.startswith("#"):
                 break
             if line or found[-1:] != [""]:
-                found.append(line[1:].removeprefix(" "))
+                found.append(comment_text(line[1:]))
         return tuple(reversed(found))
 
     def behind(self, node: Node) -> str | None:
@@ -53,7 +54,7 @@ class Comments:
             offset = node.span.start + (header.end() if header else 1)
         number, column = self.source.position(offset)
         found = _BEHIND_NODE.fullmatch(self.source.line(number)[column - 1 :])
-        return found["comment"].rstrip().removeprefix(" ") if found else None
+        return comment_text(found["comment"]) if found else None
 
 
 def _scalars(node: Node) -> Iterator[Scalar]:

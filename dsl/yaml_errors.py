@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import Diagnostic
@@ -15,7 +15,7 @@ _QUOTE = "quote the whole value"
 _EXPLANATIONS = (
     (r"mapping values are not allowed", "a second ': ' stands in this line", _QUOTE),
     (r"expected <block end>, but found '<scalar>'", "text goes on behind a value that is complete",
-     'quote the whole line, as in - "x: [b, n] = f(x)"'),
+     "quote the whole line: a colon and a blank split it in YAML"),
     (r"expected <block end>", "this is indented unlike the lines above",
      "mend the indentation"),
     (r"found character '\\t'|found a tab", "a tab stands in the indentation",
@@ -48,6 +48,8 @@ def explained(error: Exception, source: Source, at: int) -> Diagnostic:
         found = re.search(pattern, said)
         if found:
             return codes.YAML_SYNTAX.at(span, detail=detail.format(*found.groups()), hint=hint)
+    if not isinstance(error, YAMLError):
+        said = "an escape that stands for no character"
     return codes.YAML_SYNTAX.at(span, detail=said.splitlines()[0].lower())
 
 

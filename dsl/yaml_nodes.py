@@ -122,7 +122,8 @@ class _Composer:
             return self._alias(event, depth)
         assert isinstance(event, (ScalarEvent, CollectionStartEvent)), "there are no other nodes"
         if event.tag is not None:
-            self._stop(f"{event.tag} is a tag; a spec has none", self._span(event), "quote the value")
+            span = self._span(event)
+            self._stop(f"{span.text.split()[0]} is a tag; a spec has none", span, "quote the value")
         if event.anchor is not None:
             self.anchors[event.anchor] = None
         if isinstance(event, ScalarEvent):
@@ -140,7 +141,8 @@ class _Composer:
             self._stop(f"alias *{event.anchor} has no anchor", span, 'quote the value: "*"')
         anchored = self.anchors[event.anchor]
         if anchored is None:
-            self._stop(f"alias *{event.anchor} stands within what it stands for", span, None)
+            detail = f"alias *{event.anchor} stands within what it stands for"
+            self._stop(detail, span, "write the value out")
         self.aliased += anchored.size
         if self.aliased > MOST_ALIASED:
             self.collector.add(codes.ALIASES.at(span, limit=MOST_ALIASED))
@@ -178,9 +180,7 @@ class _Composer:
                 self._stop("a list or map cannot be a key", key.span, "quote the key")
             if key.value in first:
                 note = Note("the first stands here", first[key.value].span)
-                self.collector.add(
-                    codes.DUPLICATE_KEY.at(key.span, key=key.value, notes=[note])
-                )
+                self.collector.add(codes.DUPLICATE_KEY.at(key.span, key=key.value, notes=[note]))
                 continue
             first[key.value] = key
             pairs.append((key, value))
@@ -191,7 +191,7 @@ class _Composer:
             self.collector.add(codes.TOO_DEEP.at(span, limit=DEEPEST))
             raise _Stop
 
-    def _stop(self, detail: str, span: Span, hint: str | None) -> NoReturn:
+    def _stop(self, detail: str, span: Span, hint: str) -> NoReturn:
         self.collector.add(codes.YAML_SYNTAX.at(span, detail=detail, hint=hint))
         raise _Stop
 

@@ -84,10 +84,14 @@ def _facts(param: tree.Param) -> list[Entry]:
     bounds = {"min": param.minimum, "max": param.maximum}
     facts = [Entry("type", String(param.type))] if param.type else []
     facts += [
-        Entry(key, Literal(number_text(bound))) for key, bound in bounds.items() if bound is not None
+        Entry(key, Literal(number_text(bound)))
+        for key, bound in bounds.items()
+        if bound is not None
     ]
     if param.choices:
-        facts.append(Entry("choices", List(tuple(Element(_choice(each)) for each in param.choices))))
+        facts.append(
+            Entry("choices", List(tuple(Element(_choice(each)) for each in param.choices)))
+        )
     return [*facts, *_doc(param.doc)]
 
 
@@ -188,7 +192,9 @@ def _input(port: tree.Port) -> Entry:
     if shape is None and port.dtype == "float" and not port.optional:
         return Entry(port.name, Literal(""), port.comments)
     if shape is None or port.dtype != "float" or port.optional:
-        return Entry(port.name, String(_line(header_printer.port_type(port)).strip()), port.comments)
+        return Entry(
+            port.name, String(_line(header_printer.port_type(port)).strip()), port.comments
+        )
     axes = (
         Literal(text) if text.isdigit() else String(text)
         for text in (expression_text(item) for item in shape.items)
@@ -205,7 +211,8 @@ def _block(block: tree.Block) -> Entry:
 
     A blank line parts blocks.
     """
-    within = [comment for part in (*block.ports, *block.params) for comment in part.comments]
+    parts: list[tree.Port | tree.Param] = [*block.ports, *block.params]
+    within = [comment for part in parts for comment in part.comments]
     bare = replace(
         block,
         ports=tuple(replace(port, comments=()) for port in block.ports),

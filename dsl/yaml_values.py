@@ -183,9 +183,7 @@ def is_torn(scalar: Scalar) -> bool:
     return scalar.flow and not scalar.style and apart
 
 
-def _with_sign_apart(
-    constant: tree.Number | tree.Flag | tree.Nothing, scalar: Scalar
-) -> tree.Expr:
+def _with_sign_apart(constant: tree.Number | tree.Flag | tree.Nothing, scalar: Scalar) -> tree.Expr:
     """Write `-1` as the text notation reads it: the negation of a number."""
     if not isinstance(constant, tree.Number) or not scalar.value.startswith("-"):
         return constant

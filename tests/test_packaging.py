@@ -13,9 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("dsl", "compiler", "backends", "zoo")
 SOURCES = [
-    path
-    for folder in ("attnc/cli", *FOLDERS)
-    for path in sorted((ROOT / folder).rglob("*.py"))
+    path for folder in ("attnc/cli", *FOLDERS) for path in sorted((ROOT / folder).rglob("*.py"))
 ] + [ROOT / "attnc/api.py"]
 
 
@@ -41,7 +39,7 @@ def test_public_names_are_few_and_stay() -> None:
 
     assert attnc.__all__ == [
         "AttncError", "__version__", "check", "compile", "emit", "load", "loads",
-        "parameter_count", "plan", "verify", "zoo",
+        "parameter_count", "plan", "verify",
     ]  # fmt: skip
     assert all(getattr(attnc, name) is not None for name in attnc.__all__)
 

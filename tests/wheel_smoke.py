@@ -1,6 +1,6 @@
-"""Install a wheel in a fresh environment and use it: `python tests/wheel_smoke.py dist/attnc-*.whl`.
+"""Install a wheel in a fresh environment and use it: `python tests/wheel_smoke.py dist/*.whl`.
 
-The dependencies are lent by the environment that runs this; attnc itself comes from the wheel alone.
+The dependencies are lent by the environment that runs this; attnc comes from the wheel alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ def main(wheel: str) -> None:
         home = Path(folder)
         venv.create(home / "venv", with_pip=True)
         python = home / "venv" / "bin" / "python"
-        install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", str(Path(wheel).resolve())]
+        install = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            str(Path(wheel).resolve()),
+        ]
         subprocess.run(install, check=True)
         site = next((home / "venv" / "lib").glob("python*/site-packages"))
         (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")

@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from attnc.compiler.cost import Flops, node_flops
-from attnc.compiler.plan_text import grouped
 from attnc.dsl.graph import Body, Graph, Node, Value
 from attnc.dsl.ops import TABLE
 from attnc.dsl.spans import Span
 from attnc.dsl.state import body_weights, bottom_up, weight_of
 
-NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
-"""A step of a path that counts: the 3 of `blocks.3.attn`."""
+LAST_NUMBER = re.compile(r"((?:.*\.)?)(\d+)((?:\.[^.\d][^.]*)*)")
+"""What stands before, is, and stands after the last number of a path: the 3 of `blocks.3.attn`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,9 @@ class Part:
     """One part of a body, or several equal ones.
 
     Attributes:
-        paths: of their modules below the body; the name of the result where there is no module.
+        path: of its module below the body, with `{}` for the last number; the name of the result
+            where there is no module.
+        numbers: the last numbers of the parts that it stands for; empty where there is none.
         kind: a block's name, an operator, or `param`.
         inputs, outputs: the types of its tensors.
         params: elements that one of them trains.
@@ -32,7 +33,8 @@ class Part:
         body: what it consists of, where it is a block.
     """
 
-    paths: tuple[str, ...]
+    path: str
+    numbers: tuple[int, ...]
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -43,13 +45,13 @@ class Part:
 
     @property
     def name(self) -> str:
-        """The paths in one: `blocks.0-11`."""
-        return ", ".join(grouped(self.paths))
+        """The path with all numbers: `blocks.0-11`."""
+        return self.path.replace("{}", _ranges(self.numbers))
 
     @property
     def count(self) -> int:
         """How many parts this one stands for."""
-        return len(self.paths)
+        return max(len(self.numbers), 1)
 
 
 class Summary:
@@ -77,12 +79,9 @@ class Summary:
         """Return the parts of a body that are blocks or have weights, or attend."""
         merged: dict[tuple[object, ...], Part] = {}
         for part in self._singles(body):
-            key = (
-                NUMBER.sub("", part.paths[0], count=1), part.kind, part.inputs, part.outputs,
-                part.params, str(part.flops),
-            )  # fmt: skip
+            key = (part.path, part.kind, part.inputs, part.outputs, part.params, str(part.flops))
             if known := merged.get(key):
-                part = replace(known, paths=known.paths + part.paths)
+                part = replace(known, numbers=known.numbers + part.numbers)
             merged[key] = part
         return list(merged.values())
 
@@ -90,8 +89,9 @@ class Summary:
         for node in body.nodes:
             if node.op == "weight" or not (node.module or node.body or node.op == "attend"):
                 continue
+            path, numbers = _numbered(node.module or node.results[0].name)
             yield Part(
-                (node.module or node.results[0].name,), node.body.name if node.body else node.op,
+                path, numbers, node.body.name if node.body else node.op,
                 tuple(str(value.type) for value in _tensors(list(node.args.values()))),
                 tuple(str(value.type) for value in node.results),
                 self._params(node), node_flops(node, self._flops),
@@ -118,3 +118,20 @@ def _tensors(args: Sequence[object]) -> Iterator[Value]:
             yield from _tensors(arg)
         elif isinstance(arg, Mapping):
             yield from _tensors(list(arg.values()))
+
+
+def _numbered(path: str) -> tuple[str, tuple[int, ...]]:
+    """Take the last number out of a path: `blocks.3.attn` gives `blocks.{}.attn` and 3."""
+    found = LAST_NUMBER.fullmatch(path)
+    return (f"{found[1]}{{}}{found[3]}", (int(found[2]),)) if found else (path, ())
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Write 0, 1, 2, 5 as `0-2,5`."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

@@ -49,9 +49,11 @@ def define(
     return "\n".join(lines) + "\n"
 
 
-def loop(start: str, stop: str, step: str, body: str) -> str:
+def loop(start: str, stop: str, step: str, body: str, pipelined: bool = True) -> str:
     """Return a loop over the first rows of tiles."""
-    return f"for first in range({start}, {stop}, {step}):\n" + indent(body, "    ")
+    run = f"range({start}, {stop}, {step})"
+    run = run if pipelined else f"tl.{run[:-1]}, num_stages=1)"
+    return f"for first in {run}:\n" + indent(body, "    ")
 
 
 def comment(text: str) -> str:

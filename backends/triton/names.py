@@ -95,9 +95,10 @@ class Names:
 
     def spread(self, tensor: str) -> str:
         """Add a copy of a captured tensor, spread over pairs; return what trees call it."""
-        stem = f"{self.tensors[tensor].name}_pairs"
-        count = sum(each.name.startswith(stem) for each in self.tensors.values())
-        name = f"{stem}{count + 1}" if count else stem
+        name = f"{self.tensors[tensor].name}_pairs"
+        taken = {each.name for each in self.tensors.values()}
+        while name in taken:
+            name += "_"
         self.tensors[name] = Captured(name, name, (), "float", spread=True)
         return name
 

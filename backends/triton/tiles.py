@@ -18,11 +18,13 @@ class Loop:
     Attributes:
         start, stop: expressions.
         cut: whether pairs of its tiles may lie outside the band or past the end.
+        few: whether it has a tile or two, so that a pipeline would only take registers.
     """
 
     start: str
     stop: str
     cut: bool
+    few: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +108,15 @@ def walk(side: Side, stream: Stream, names: Names) -> Walk:
     used = frozenset(printer.used - {"b", "h"})
     if stream.masked:
         return Walk(tuple(lines), (Loop(start, stop, True),), used)
-    loops = [Loop(start, rest, False), Loop(rest, stop, True)]
+    narrow = left is not None and right is not None
+    last = Loop(rest, stop, True, few=not narrow)
+    loops = [Loop(start, rest, False), last]
     down = f"{full_stop} // {block} * {block}"
     if left is not None:
         lines.append(f"{whole} = tl.cdiv({full_start}, {block}) * {block}")
         down = f"tl.maximum({down}, {whole})"
-        before = Loop(start, f"tl.minimum({whole}, {stop})", True)
-        loops = [before, Loop(whole, rest, False), Loop(rest, stop, True)]
+        first = Loop(start, f"tl.minimum({whole}, {stop})", True, few=not narrow)
+        loops = [first, Loop(whole, rest, False), last]
     elif right is not None and not _is_natural(right):  # the first rows may reach nothing
         down = f"tl.maximum({full_stop}, 0) // {block} * {block}"
     return Walk((*lines, f"{rest} = {down}"), tuple(loops), used)

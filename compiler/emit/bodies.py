@@ -33,7 +33,7 @@ from attnc.compiler.emit.code import (
     rewrite,
 )
 from attnc.compiler.emit.expressions import argument
-from attnc.compiler.emit.flow import Flow, Line
+from attnc.compiler.emit.flow import ROOM, Flow, Line
 from attnc.compiler.emit.initial import weight
 from attnc.compiler.emit.loops import Roller
 from attnc.compiler.emit.members import Folder, Member
@@ -86,26 +86,24 @@ class ClassCode:
         return class_name(self.body.name)
 
 
-def read_class(
-    module: fx.GraphModule, construct: Construct, kernels: Kernels, reserved: frozenset[str]
-) -> ClassCode:
-    """Read a graph module.
+class ClassReader:
+    """Reads one graph module.
 
-    Args:
+    Attributes:
         construct: for the blocks inside.
         reserved: names of the file, which variables keep clear of.
+        room: columns that a value may take before its parts get lines of their own.
     """
-    return _Reader(module, construct, kernels, reserved).read()
 
-
-class _Reader:
     def __init__(
         self,
         module: fx.GraphModule,
         construct: Construct,
         kernels: Kernels,
         reserved: frozenset[str],
+        room: int = ROOM,
     ) -> None:
+        self.room = room
         self.module, self.construct, self.kernels = module, construct, kernels
         self.reserved = reserved
         self.body = cast(Body, module.meta["body"])
@@ -169,7 +167,7 @@ class _Reader:
         names = Names({}, self.reserved | set(_settings(self.body)))
         for name, constant in self.constants.items():
             steps = Steps(constant, Folder(), self.kernels, {})
-            flow = Flow(steps.all(), (argument(_output(constant)),))
+            flow = Flow(steps.all(), (argument(_output(constant)),), self.room)
             names.wishes.update(steps.wishes)
             register = Attribute(Name("self"), "register_buffer")
             keywords = (("persistent", Literal(False)),)
@@ -182,7 +180,7 @@ class _Reader:
         """Return the names of the parameters, and the statements."""
         late = self._late()
         result = argument(self.output if not late else self._early())
-        flow = Flow(self.steps.all(), (result, *map(Ref, late.values())))
+        flow = Flow(self.steps.all(), (result, *map(Ref, late.values())), self.room)
         lines = [*self._sizes(), *self._with_exits(flow.lines), *_last(flow.results[0], late)]
         names = Names(self.steps.wishes, self.reserved, self.steps.is_steady)
         parameters, named = names.apply([node.name for node in self.steps.ports], lines)

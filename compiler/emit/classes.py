@@ -8,17 +8,22 @@ from typing import cast
 
 from torch import fx
 
-from attnc.compiler.emit.bodies import read_class
+from attnc.compiler.emit.bodies import ClassCode, ClassReader
 from attnc.compiler.emit.code import (
     Call,
     Expr,
 )
 from attnc.compiler.emit.declared import declared_flow
+from attnc.compiler.emit.flow import ROOM
 from attnc.compiler.emit.kernels_file import KernelFile
-from attnc.compiler.emit.naming import class_name, unused
+from attnc.compiler.emit.layout import INDENT, WIDTH, lines_of
+from attnc.compiler.emit.naming import unused
 from attnc.compiler.emit.unify import Class, skeleton, unify
 from attnc.dsl import tree
 from attnc.dsl.graph import Body
+
+_ROOMS = (ROOM, 64, 50, 36, 22)
+"""Columns that a value may take, the most first."""
 
 Definition = tuple[str, str, int]
 """Where a block is declared: its name, file and place; one for the bodies of one block."""
@@ -69,25 +74,42 @@ class Classes:
         return order
 
     def _make(self, modules: list[fx.GraphModule]) -> None:
-        """Make the classes of one block."""
-        codes = [read_class(m, self._construct, self.kernels, self.reserved) for m in modules]
-        alike: dict[object, list[int]] = {}
-        for at, code in enumerate(codes):
-            alike.setdefault(skeleton(code), []).append(at)
+        """Make the classes of one block, with shorter values until all lines fit."""
+        for room in _ROOMS:
+            made = list(self._classes(modules, room))
+            if all(_fits(each) for each, _ in made):
+                break
+        for each, members in made:
+            self.done.append(each)
+            for position, module in enumerate(members):
+                self._places[id(module.graph)] = (each, position)
+
+    def _classes(
+        self, modules: list[fx.GraphModule], room: int
+    ) -> Iterator[tuple[Class, list[fx.GraphModule]]]:
+        """Yield classes for graphs of one block, each with the graphs that it stands for."""
+        alike: dict[object, list[tuple[fx.GraphModule, ClassCode]]] = {}
+        for module in modules:
+            reader = ClassReader(module, self._construct, self.kernels, self.reserved, room)
+            code = reader.read()
+            alike.setdefault(skeleton(code), []).append((module, code))
+        taken = self.reserved | {each.name for each in self.done}
         for members in alike.values():
-            taken = self.reserved | {made.name for made in self.done}
-            name = unused(class_name(codes[members[0]].body.name), taken)
-            alike_codes = [codes[at] for at in members]
-            made = unify(name, alike_codes, modules[members[0]] is self.top)
-            flow = declared_flow(alike_codes[0].body, self.spec)
-            made = replace(made, flow=flow)
-            self.done.append(made)
-            for position, at in enumerate(members):
-                self._places[id(modules[at].graph)] = (made, position)
+            codes = [code for _, code in members]
+            name = unused(codes[0].name, taken)
+            taken |= {name}
+            made = unify(name, codes, members[0][0] is self.top)
+            flow = declared_flow(codes[0].body, self.spec)
+            yield replace(made, flow=flow), [module for module, _ in members]
 
     def _construct(self, module: fx.GraphModule, said: Expr | None) -> Call:
         made, position = self._places[id(module.graph)]
         return made.constructor(position, said)
+
+
+def _fits(made: Class) -> bool:
+    lines = lines_of((*made.code.init, *made.code.forward), INDENT * 2)
+    return max(map(len, lines)) <= WIDTH
 
 
 def _children(module: fx.GraphModule) -> Iterator[fx.GraphModule]:

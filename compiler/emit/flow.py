@@ -18,6 +18,7 @@ from attnc.compiler.emit.code import (
     Expr,
     Index,
     ListOf,
+    Name,
     Ref,
     Statement,
     Tree,
@@ -29,7 +30,7 @@ from attnc.compiler.emit.code import (
 from attnc.compiler.emit.layout import WIDTH, links
 from attnc.compiler.emit.text import flat
 
-_ROOM = WIDTH - 22
+ROOM = WIDTH - 22
 """Columns for a value: what indents and targets leave, and some air."""
 _SHORT = 50
 """Columns for a call that is taken an item of."""
@@ -95,7 +96,8 @@ class Flow:
         results: the expressions given for the end, with what goes in place there.
     """
 
-    def __init__(self, steps: Iterable[Step], results: tuple[Expr, ...]) -> None:
+    def __init__(self, steps: Iterable[Step], results: tuple[Expr, ...], room: int = ROOM) -> None:
+        self._room = room
         self.lines: list[Line] = []
         self._waiting: dict[str, _Waiting] = {}
         self._free: dict[str, Expr] = {}
@@ -144,7 +146,7 @@ class Flow:
         """Write operands, first ones first, until the rest makes a line that reads well."""
         while wanted:
             trial = self._filled(value, {each.step.node: each.value for each in wanted})
-            if _reads_well(trial):
+            if _reads_well(trial, self._room):
                 break
             self._flush(until=wanted[0].step.node)
             wanted = [each for each in wanted if each.step.node in self._waiting]
@@ -173,34 +175,34 @@ class Flow:
 
     def _write(self, step: Step, value: Expr) -> None:
         targets = step.targets or (step.node,)
-        refs = tuple(Ref(target or "_") for target in targets)
+        refs = tuple(Ref(target) if target else Name("_") for target in targets)
         unpack = bool(step.targets)
         self.lines.append(Line(Assign(refs, value, step.shape, unpack), step.train))
 
 
-def _reads_well(value: Expr) -> bool:
+def _reads_well(value: Expr, room: int) -> bool:
     """Say whether a value fits a line, or breaks nicely over several."""
     if isinstance(value, DictOf):
-        return all(_reads_well(item) for _, item in value.items)
+        return all(_reads_well(item, room) for _, item in value.items)
     if depth(value) > _DEPTH or any(map(_is_long_index, walk(value))):
         return False
-    if width(value) <= _ROOM:
+    if width(value) <= room:
         return True
     if not isinstance(value, Call):
         return False
     chain = links(value)
     if len(chain) > 2:
-        return len(chain) <= _LINKS and all(len(link.text) <= _ROOM for link in chain)
-    return len(chain) == 1 and depth(value) <= 2 and _breaks_between_arguments(value)
+        return len(chain) <= _LINKS and all(len(link.text) <= room for link in chain)
+    return len(chain) == 1 and depth(value) <= 2 and _breaks_between_arguments(value, room)
 
 
 def _is_long_index(part: Tree) -> bool:
     return isinstance(part, Index) and isinstance(part.base, Call) and width(part) > _SHORT
 
 
-def _breaks_between_arguments(call: Call) -> bool:
+def _breaks_between_arguments(call: Call, room: int) -> bool:
     items = [*call.arguments, *(item for _, item in call.keywords)]
-    return len(items) > 1 and all(width(item) <= _ROOM for item in items)
+    return len(items) > 1 and all(width(item) <= room for item in items)
 
 
 def width(expr: Expr) -> int:

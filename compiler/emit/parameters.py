@@ -100,8 +100,11 @@ class Parameters:
 
     def note(self, column: Column) -> Expr:
         """Return what stands for a size in a comment: a number, a name, or `_` if it varies."""
-        sizes = {name: self.names[name] for name in self.sizes_in_order() if _is_large(column)}
-        for name, known in (*self.found.items(), *sizes.items()):
+        sizes = {name: self.names[name] for name in self.sizes_in_order()}
+        equal = [name for name, known in sizes.items() if _exact(known) == _exact(column)]
+        if len(equal) == 1 and column[0] != 1:
+            return Name(equal[0])
+        for name, known in self.found.items():
             if _exact(known) == _exact(column):
                 return Name(name)
         made = self._made.get(_exact(column))

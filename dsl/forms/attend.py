@@ -1,58 +1,92 @@
-"""`attend(q, k, v, ...)` and `attend(q, [source(...), ...], ...)`: the attention operator."""
+"""`attend(q, k, v, ...)`, `attend(q, [source(...), ...], ...)`, `attend(scores = s, v = v, ...)`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from attnc.dsl import codes, tree
-from attnc.dsl.attention import Attention, Normaliser, SoftmaxKeys, Source, Where
+from attnc.dsl import codes, scorelang, tree
+from attnc.dsl.attention import (
+    Attention,
+    Constant,
+    Normaliser,
+    ScoreTree,
+    SoftmaxBoth,
+    Source,
+    Unnormalised,
+    Where,
+)
 from attnc.dsl.builder import Builder
 from attnc.dsl.expressions import fail
-from attnc.dsl.forms.capture import noted
+from attnc.dsl.forms.agreement import check_agreement
+from attnc.dsl.forms.capture import noted, typed_capture
 from attnc.dsl.forms.form import Form, arguments, tensor
+from attnc.dsl.forms.normalisers import Tensors, normaliser
 from attnc.dsl.forms.results import result_types
 from attnc.dsl.forms.sources import PIECES, make_source
 from attnc.dsl.graph import Arg, Value
-from attnc.dsl.spans import Span
 from attnc.dsl.values import Fields, SourceValue, noun
 
-_ATTEND = (*PIECES, "v", "join", "normalize", "outputs")
-_NORMALISERS: Mapping[str, Normaliser] = {
-    "softmax": SoftmaxKeys(),
-    "softmax(keys)": SoftmaxKeys(),
-}
-_OUTPUTS = ("weights", "scores", "lse")
+_GIVEN = ("scores", "weights")
+_ATTEND = (*PIECES, "v", "vq", *_GIVEN, "join", "normalize", "renormalize", "outputs")
+_OUTPUTS = ("weights", "scores", "lse", "index", "received")
 _JOINS = ("softmax", "sum")
+_STREAMS = "takes q, k, v; or q and a list of sources; or scores = s, v = v; or weights = w, v = v"
 
 
 def _attend(builder: Builder, expr: tree.Call, label: str | None) -> object:
     positional, named = arguments(expr, "attend", _ATTEND)
-    if not 2 <= len(positional) <= 3 or len(positional) + ("v" in named) not in (2, 3):
-        fail(codes.ARGUMENT.at(
-            expr.span, op="attend", detail="takes q, k, v or q and a list of sources"
-        ))  # fmt: skip
-    q = tensor(builder, positional[0], "q")
-    sources = _sources(builder, positional[1:], named, expr)
-    tensors: dict[str, Value] = {}
+    q, sources = _streams(builder, positional, named, expr)
+    vq = tensor(builder, named["vq"], "vq") if "vq" in named else None
+    tensors: Tensors = {}
     pieces = tuple(_merged(source, tensors) for source in sources)
+    rows = _rows(builder, named.get("renormalize"), tensors)
+    normalised = _normaliser(builder, named, tensors)
+    two_ways = ("back",) if isinstance(normalised, SoftmaxBoth) else ()
     attention = Attention(
         pieces,
         _word(builder, named.get("join"), "join", _JOINS, "softmax"),
-        _NORMALISERS[_word(builder, named.get("normalize"), "normalize", _NORMALISERS, "softmax")],
+        normalised,
         tuple(tensors),
-        ("out", *_outputs(named.get("outputs"))),
+        ("out", *two_ways, *_outputs(named.get("outputs"))),
+        rows,
+        sources[0].k is None,
     )
-    _check_join(attention, expr.span)
-    types = result_types(q, sources, attention, expr.span)
+    check_agreement(attention, vq is not None, expr.span)
+    types = result_types(q, sources, vq, attention, expr.span)
     args: dict[str, Arg] = {
         "q": q,
         "sources": tuple((source.k, source.v) for source in sources),
+        "vq": vq,
         "tensors": tuple(tensors.values()),
         "attention": attention,
     }
     results = builder.add("attend", args, types, expr.span)
     return results[0] if len(results) == 1 else Fields(results, attention.outputs)
+
+
+# Streams ----------------------------------------------------------------------------------
+
+
+def _streams(
+    builder: Builder,
+    positional: list[tree.Expr],
+    named: Mapping[str, tree.Expr],
+    expr: tree.Call,
+) -> tuple[Value, list[SourceValue]]:
+    """Return q and the sources; where products are given they are q, and there is no k."""
+    given = [name for name in _GIVEN if name in named]
+    if given:
+        if positional or len(given) > 1 or "v" not in named:
+            fail(codes.ARGUMENT.at(expr.span, op="attend", detail=_STREAMS))
+        pieces = {key: value for key, value in named.items() if key in PIECES}
+        v = tensor(builder, named["v"], "v")
+        q = tensor(builder, named[given[0]], given[0])
+        return q, [make_source(builder, None, v, pieces, expr.span)]
+    if not 2 <= len(positional) <= 3 or len(positional) + ("v" in named) not in (2, 3):
+        fail(codes.ARGUMENT.at(expr.span, op="attend", detail=_STREAMS))
+    q = tensor(builder, positional[0], "q")
+    return q, _sources(builder, positional[1:], named, expr)
 
 
 def _sources(
@@ -81,7 +115,7 @@ def _sources(
     return sources
 
 
-def _merged(source: SourceValue, tensors: dict[str, Value]) -> Source:
+def _merged(source: SourceValue, tensors: Tensors) -> Source:
     """Return the source with its tensors noted under names that all sources share."""
     piece = source.source
     domain = piece.domain
@@ -93,21 +127,33 @@ def _merged(source: SourceValue, tensors: dict[str, Value]) -> Source:
         score=noted(piece.score, source.tensors, tensors),
         mask=None if piece.mask is None else noted(piece.mask, source.tensors, tensors),
         weight=None if piece.weight is None else noted(piece.weight, source.tensors, tensors),
+        post=None if piece.post is None else noted(piece.post, source.tensors, tensors),
     )
 
 
-def _check_join(attention: Attention, span: Span) -> None:
-    weighted = any(source.weight is not None for source in attention.sources)
-    if weighted and attention.join != "sum":
+# Reduction --------------------------------------------------------------------------------
+
+
+def _normaliser(builder: Builder, named: Mapping[str, tree.Expr], tensors: Tensors) -> Normaliser:
+    if "weights" not in named:
+        return normaliser(builder, named.get("normalize"), tensors)
+    if "normalize" in named:
         fail(codes.ARGUMENT.at(
-            span, op="attend", detail="weight needs join = sum",
-            hint="under one softmax, add log(weight) to the score instead",
+            named["normalize"].span, op="attend", detail="weights = w are normalised already",
+            hint="write scores = s to normalise",
         ))  # fmt: skip
-    if attention.join == "sum" and len(attention.outputs) > 1:
-        fail(codes.ARGUMENT.at(
-            span, op="attend", detail="with join = sum there is no single weights, scores or lse",
-            hint="attend to each source on its own to get its outputs",
-        ))  # fmt: skip
+    return Unnormalised()
+
+
+def _rows(builder: Builder, expr: tree.Expr | None, tensors: Tensors) -> ScoreTree | None:
+    """Return which rows to renormalise: a condition on b, h and i; none for no row."""
+    captured = None if expr is None else typed_capture(builder, expr, "bool", {})
+    if expr is None or captured is None or captured.tree == Constant(False):
+        return None
+    rows = captured.tree
+    if not scorelang.coordinates(rows) <= {"b", "h", "i"} or scorelang.has_dot(rows):
+        fail(codes.SCORE.at(expr.span, detail="renormalize chooses rows: by b, h and i only"))
+    return noted(rows, captured.tensors, tensors)
 
 
 def _word(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Union
 
 from attnc.dsl import codes, scorelang, tree
-from attnc.dsl.attention import ScoreTree
+from attnc.dsl.attention import ScoreTree, Weight
 from attnc.dsl.builder import Builder
 from attnc.dsl.dims import Dim
 from attnc.dsl.expressions import fail
@@ -14,12 +15,16 @@ from attnc.dsl.graph import Value
 from attnc.dsl.values import Captured
 
 
+Extra = Mapping[str, Union[float, Weight]]
+"""Names with a meaning in one place: `scale` in a score, also `w` in a post expression."""
+
+
 @dataclass(slots=True)
 class _Scope:
     """What names mean inside a score: the builder's scope, and tensors noted as they are used."""
 
     builder: Builder
-    extra: Mapping[str, float]
+    extra: Extra
     tensors: dict[str, Value] = field(default_factory=dict)
 
     def lookup(self, name: str) -> scorelang.Known | None:
@@ -28,12 +33,12 @@ class _Scope:
         if isinstance(value, Value):
             self.tensors[name] = value
             return value.type
-        if isinstance(value, (bool, int, float, Dim)):
+        if isinstance(value, (bool, int, float, Dim, Weight)):
             return value
         return None
 
 
-def capture(builder: Builder, expr: tree.Expr, extra: Mapping[str, float] | None = None) -> object:
+def capture(builder: Builder, expr: tree.Expr, extra: Extra | None = None) -> object:
     """Build the tree of a score, mask or weight expression in the builder's scope.
 
     A name that stands for a captured expression already, or for none, is passed on.
@@ -54,9 +59,7 @@ def capture(builder: Builder, expr: tree.Expr, extra: Mapping[str, float] | None
     return Captured(tree_, kept)
 
 
-def typed_capture(
-    builder: Builder, expr: tree.Expr, kind: str, extra: Mapping[str, float]
-) -> Captured | None:
+def typed_capture(builder: Builder, expr: tree.Expr, kind: str, extra: Extra) -> Captured | None:
     """Build an expression that must be `bool` or a number (`kind`); none stays none."""
     captured = capture(builder, expr, extra)
     if captured is None or not isinstance(captured, Captured):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attnc.dsl import codes
 from attnc.dsl.attention import Attention
+from attnc.dsl.attention_types import identity_key, output_types
 from attnc.dsl.dims import Size
 from attnc.dsl.expressions import fail
 from attnc.dsl.graph import TensorType, Value
@@ -12,35 +13,44 @@ from attnc.dsl.values import SourceValue
 
 
 def result_types(
-    q: Value, sources: list[SourceValue], attention: Attention, span: Span
+    q: Value, sources: list[SourceValue], vq: Value | None, attention: Attention, span: Span
 ) -> tuple[TensorType, ...]:
     """Return the types of `attention.outputs`; operands that do not fit fail.
 
     Args:
-        q: [b, h, n, d]; of each source k: [b, hk, m, d], v: [b, hk, m, e], hk dividing h.
+        q: [b, h, n, d]; of each source k: [b, hk, m, d], v: [b, hk, m, e], hk dividing h. Where
+            products are given q is [b, h, n, m] and there is no k.
+        vq: [b, h, n, f].
     """
-    b, h, n, d = _four(q, "q", span)
-    total: Size = 0
+    b, h, n, d = _four(q, "scores" if attention.given else "q", span)
+    if vq is not None:
+        f = _four(vq, "vq", span)[3]
+        _same("vq", (b, h, n, f), vq, vq.shape[:3] == (b, h, n), span)
     width: Size | None = None
     for source in sources:
-        kb, kh, m, kd = _four(source.k, "k", span)
-        vb, vh, vm, e = _four(source.v, "v", span)
-        _same("k", (b, kh, m, d), source.k, kb == b and kd == d, span)
-        _same("v", (b, kh, m, e), source.v, vb == b and vh == kh and vm == m, span)
-        _same("v", (b, kh, m, width or e), source.v, width in (None, e), span)
-        divides = isinstance(h, int) and isinstance(kh, int) and kh > 0 and h % kh == 0
-        if kh != h and not divides:
-            fail(codes.SHAPE.at(
-                span, what="heads of k", expected=f"a divisor of {h}, the heads of q", found=kh
-            ))  # fmt: skip
-        total, width = total + m, e
-    shapes = {
-        "out": (b, h, n, width if width is not None else d),
-        "weights": (b, h, n, total),
-        "scores": (b, h, n, total),
-        "lse": (b, h, n),
-    }
-    return tuple(TensorType(shapes[name]) for name in attention.outputs)
+        vb, heads, m, e = _four(source.v, "v", span)
+        if source.k is None:
+            _same("v", (b, heads, d, e), source.v, (vb, m) == (b, d), span)
+        else:
+            kb, heads, m, kd = _four(source.k, "k", span)
+            _same("k", (b, heads, m, d), source.k, (kb, kd) == (b, d), span)
+            _same("v", (b, heads, m, e), source.v, source.v.shape[:3] == (b, heads, m), span)
+        _same("v", (b, heads, m, width or e), source.v, width in (None, e), span)
+        _check_heads(h, heads, span)
+        width = e
+    streams = [
+        (identity_key(source.v.type) if source.k is None else source.k.type, source.v.type)
+        for source in sources
+    ]
+    return output_types(attention, q.type, streams, None if vq is None else vq.type)
+
+
+def _check_heads(h: Size, heads: Size, span: Span) -> None:
+    divides = isinstance(h, int) and isinstance(heads, int) and heads > 0 and h % heads == 0
+    if heads != h and not divides:
+        fail(codes.SHAPE.at(
+            span, what="heads of k", expected=f"a divisor of {h}, the heads of q", found=heads
+        ))  # fmt: skip
 
 
 def _four(value: Value, name: str, span: Span) -> tuple[Size, Size, Size, Size]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attnc.dsl import codes, scorelang, tree
-from attnc.dsl.attention import All, Constant, Domain, Dot, ScoreTree, Source, Where
+from attnc.dsl.attention import All, Constant, Domain, Dot, ScoreTree, Source, Weight, Where
 from attnc.dsl.builder import Builder
 from attnc.dsl.dims import Dim
 from attnc.dsl.expressions import fail
-from attnc.dsl.forms.capture import noted, typed_capture
+from attnc.dsl.forms.capture import Extra, noted, typed_capture
 from attnc.dsl.forms.form import Form, arguments, tensor
 from attnc.dsl.graph import Value
 from attnc.dsl.spans import Span
 from attnc.dsl.values import DomainValue, SourceValue, noun
 
-PIECES = ("domain", "score", "scale", "mask", "weight")
+PIECES = ("domain", "score", "scale", "mask", "weight", "post")
 """What a source says for itself."""
 
 
@@ -28,9 +28,9 @@ def _source(builder: Builder, expr: tree.Call, label: str | None) -> object:
 
 
 def make_source(
-    builder: Builder, k: Value, v: Value, named: Mapping[str, tree.Expr], span: Span
+    builder: Builder, k: Value | None, v: Value, named: Mapping[str, tree.Expr], span: Span
 ) -> SourceValue:
-    """Make a source of tensors and the pieces named for it."""
+    """Make a source of tensors and the pieces named for it; k is none where products are given."""
     extra = _scale(builder, k, named, span)
     tensors: dict[str, Value] = {}
     domain = _domain(builder, named.get("domain"), tensors)
@@ -39,13 +39,14 @@ def make_source(
         score = scorelang.simplify(scorelang.product(Dot(), Constant(extra["scale"])))
     mask = _piece(builder, named.get("mask"), "bool", extra, tensors)
     weight = _piece(builder, named.get("weight"), "float", extra, tensors)
-    return SourceValue(k, v, Source(domain, score, mask, weight), tuple(tensors.items()))
+    post = _piece(builder, named.get("post"), "float", {**extra, "w": Weight()}, tensors)
+    return SourceValue(k, v, Source(domain, score, mask, weight, post), tuple(tensors.items()))
 
 
 def _scale(
-    builder: Builder, k: Value, named: Mapping[str, tree.Expr], span: Span
+    builder: Builder, k: Value | None, named: Mapping[str, tree.Expr], span: Span
 ) -> dict[str, float]:
-    """Return the scale by name: d ** -0.5 unless stated."""
+    """Return the scale by name: d ** -0.5 unless stated, 1 for given products."""
     if "scale" in named:
         value = builder.evaluate(named["scale"])
         if not isinstance(value, (int, float)) or isinstance(value, bool):
@@ -54,7 +55,7 @@ def _scale(
                 hint="put a tensor into the score: score = qk * temperature[h]",
             ))  # fmt: skip
         return {"scale": value}
-    width = k.shape[-1] if k.shape else 1
+    width = k.shape[-1] if k is not None and k.shape else 1
     if isinstance(width, Dim):
         fail(codes.ARGUMENT.at(
             span, op="attend", detail=f"width {width} is symbolic", hint="state the scale"
@@ -79,7 +80,7 @@ def _piece(
     builder: Builder,
     expr: tree.Expr | None,
     kind: str,
-    extra: Mapping[str, float],
+    extra: Extra,
     tensors: dict[str, Value],
 ) -> ScoreTree | None:
     captured = None if expr is None else typed_capture(builder, expr, kind, extra)

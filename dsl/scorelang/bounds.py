@@ -10,21 +10,34 @@ from attnc.dsl.attention import (
     All,
     Apply,
     Band,
+    Blocks,
     Causal,
     Constant,
     Coordinate,
     Domain,
+    Groups,
+    Neighborhood,
+    Overlapping,
+    PerHeads,
+    RoutedKeys,
+    RoutedRegions,
     ScoreTree,
     Source,
+    Stripes,
     Where,
+    Windows,
 )
 from attnc.dsl.dims import Size, substitute
+from attnc.dsl.scorelang.domains import (
+    by_heads,
+    indexed_condition,
+    sees_itself,
+    spatial_condition,
+)
 from attnc.dsl.scorelang.printing import fill
 from attnc.dsl.scorelang.ranges import at_least
-from attnc.dsl.scorelang.simplify import as_size, make, simplify, size_tree
-from attnc.dsl.scorelang.walk import coordinates
-
-TRUE = Constant(True)
+from attnc.dsl.scorelang.simplify import TRUE, as_size, make, simplify, size_tree
+from attnc.dsl.scorelang.walk import coordinates, replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +75,29 @@ class KeyRangeText:
 
 def condition(domain: Domain) -> ScoreTree | None:
     """Return the bool tree of `i j h b` that a pair must satisfy; none where all do."""
+    tree = _condition(domain)
+    return None if tree == TRUE else tree
+
+
+def _condition(domain: Domain) -> ScoreTree:
     match domain:
-        case Where(tree):
-            simple = simplify(tree)
-            return None if simple == TRUE else simple
-        case _:
+        case All() | Causal() | Band():
             return _of_band(_given(domain))
+        case Where(tree):
+            return simplify(tree)
+        case Windows() | Neighborhood() | Overlapping():
+            return spatial_condition(domain)
+        case Groups() | Blocks() | RoutedRegions() | RoutedKeys():
+            return simplify(indexed_condition(domain))
+        case PerHeads(domains):
+            return by_heads(domain, [_condition(each) for each in domains], _either)
+        case Stripes():
+            raise ValueError("stripes are windows once their grid is known")
+
+
+def _either(chosen: ScoreTree, one: ScoreTree, other: ScoreTree) -> ScoreTree:
+    """Return `one` where a condition holds, else `other`."""
+    return make("or", make("and", chosen, one), make("and", make("not", chosen), other))
 
 
 def allowed(source: Source) -> ScoreTree | None:
@@ -80,10 +110,10 @@ def allowed(source: Source) -> ScoreTree | None:
 def band(domain: Domain) -> LinearBand | None:
     """Return the domain as a band; none where it is not one."""
     match domain:
-        case Where(tree):
-            return classify(tree)
-        case _:
+        case All() | Causal() | Band():
             return _given(domain)
+        case _:
+            return classify(_condition(domain))
 
 
 def classify(tree: ScoreTree) -> LinearBand | None:
@@ -162,7 +192,7 @@ def every_row_has_key(source: Source, n: Size, m: Size) -> bool:
     tree = allowed(source)
     inside = LinearBand() if tree is None else classify(tree)
     if inside is None:
-        return False
+        return source.mask is None and sees_itself(source.domain)
     left = None if inside.left is None else as_size(inside.left)
     right = None if inside.right is None else as_size(inside.right)
     if (left is None) != (inside.left is None) or (right is None) != (inside.right is None):
@@ -172,6 +202,22 @@ def every_row_has_key(source: Source, n: Size, m: Size) -> bool:
         and (left is None or at_least(left, n - m))  # the last query
         and (left is None or right is None or at_least(left + right, 0))
     )
+
+
+def every_column_has_query(source: Source, n: Size, m: Size) -> bool:
+    """Say whether each of `m` keys is surely seen by one of `n` queries."""
+    tree = allowed(source)
+    return tree is None or every_row_has_key(Source(Where(_swapped(tree)), source.score), m, n)
+
+
+def _swapped(tree: ScoreTree) -> ScoreTree:
+    """Return the tree with query and key in each other's place."""
+    names = {"i": "j", "j": "i"}
+
+    def change(part: ScoreTree) -> ScoreTree:
+        return Coordinate(names.get(part.name, part.name)) if isinstance(part, Coordinate) else part
+
+    return simplify(replaced(tree, change))
 
 
 def _given(domain: All | Causal | Band) -> LinearBand:
@@ -184,14 +230,14 @@ def _given(domain: All | Causal | Band) -> LinearBand:
             return LinearBand(size_tree(left), size_tree(right))
 
 
-def _of_band(inside: LinearBand) -> ScoreTree | None:
+def _of_band(inside: LinearBand) -> ScoreTree:
     i, j = Coordinate("i"), Coordinate("j")
     bounds = []
     if inside.left is not None:
         bounds.append(make("ge", j, make("sub", i, inside.left)))
     if inside.right is not None:
         bounds.append(make("le", j, make("add", i, inside.right)))
-    return reduce(lambda a, b: make("and", a, b), bounds) if bounds else None
+    return reduce(lambda a, b: make("and", a, b), bounds, TRUE)
 
 
 def _conjuncts(tree: ScoreTree) -> Iterator[ScoreTree]:

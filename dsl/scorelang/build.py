@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol, Union
 
 from attnc.dsl import tree
 from attnc.dsl.arithmetic import ArithmeticFault
-from attnc.dsl.attention import Constant, Coordinate, Dot, Extent, Load, ScoreTree
+from attnc.dsl.attention import Constant, Coordinate, Dot, Extent, Load, ScoreTree, Weight
 from attnc.dsl.dims import Dim
 from attnc.dsl.graph import TensorType
 from attnc.dsl.scorelang.construct import ScoreTypeError
@@ -19,8 +19,8 @@ from attnc.dsl.scorelang.walk import COORDINATES
 from attnc.dsl.spans import Span
 from attnc.dsl.suggest import did_you_mean
 
-Known = Union[bool, int, float, Dim, TensorType]
-"""What a name may stand for: a number, a size, or a tensor of this type."""
+Known = Union[bool, int, float, Dim, TensorType, Weight]
+"""What a name may stand for: a number, a size, a tensor of this type, the weight in a post."""
 
 BUILTINS: dict[str, ScoreTree] = {"qk": Dot(), **{name: Coordinate(name) for name in COORDINATES}}
 """Names with a meaning of their own in a score; they hide others of the same spelling."""
@@ -108,6 +108,8 @@ class _Builder:
                 return Extent(known)
             case TensorType():
                 return self._loaded(name, known, (), span)
+            case Weight():
+                return known
         return Constant(known)
 
     def _load(self, base: tree.Expr, items: tuple[tree.Expr, ...], span: Span) -> ScoreTree:

@@ -7,7 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from attnc.dsl.attention import Apply, Constant, Coordinate, Dot, Extent, Load, ScoreTree
+from attnc.dsl.attention import (
+    Among,
+    Apply,
+    Constant,
+    Coordinate,
+    Dot,
+    Extent,
+    Load,
+    ScoreTree,
+    Weight,
+)
 from attnc.dsl.scorelang.functions import FUNCTIONS, HOLES
 from attnc.dsl.scorelang.walk import loads, rename
 
@@ -43,10 +53,14 @@ def _text(tree: ScoreTree) -> str:
             return name
         case Dot():
             return "qk"
+        case Weight():
+            return "w"
         case Load(tensor, ()):
             return tensor
         case Load(tensor, indices):
             return f"{tensor}[{', '.join(map(_text, indices))}]"
+        case Among(value, row):
+            return fill("{a} in {b}", _text(value), _text(row))
         case Apply(function):
             return fill(FUNCTIONS[function].surface, *map(_text, _unconverted(tree)))
 

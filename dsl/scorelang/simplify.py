@@ -8,12 +8,14 @@ from dataclasses import replace
 from functools import cache, reduce
 
 from attnc.dsl.arithmetic import ArithmeticFault, Undecided, binary
-from attnc.dsl.attention import Apply, Constant, Extent, Load, ScoreTree
+from attnc.dsl.attention import Among, Apply, Constant, Extent, Load, ScoreTree
 from attnc.dsl.dims import Dim, Size
 from attnc.dsl.scorelang.construct import apply, as_float
 from attnc.dsl.scorelang.functions import FUNCTIONS
 from attnc.dsl.scorelang.printing import text
 from attnc.dsl.scorelang.terms import Pattern, Term, instantiate, match, term
+
+TRUE = Constant(True)
 
 WHOLE_POWERS = range(1, 9)
 """Exponents for which a power of an int is an int, written as a product."""
@@ -47,6 +49,9 @@ def simplify(tree: ScoreTree) -> ScoreTree:
             return Constant(size)
         case Load(_, indices):
             return replace(tree, indices=tuple(simplify(index) for index in indices))
+        case Among(value, row):
+            indices = tuple(simplify(index) for index in row.indices)
+            return replace(tree, value=simplify(value), row=replace(row, indices=indices))
         case Apply(_, arguments):
             inner = replace(tree, arguments=tuple(simplify(argument) for argument in arguments))
             try:

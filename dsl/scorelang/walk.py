@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from attnc.dsl.attention import Apply, Coordinate, Dot, Extent, Load, ScoreTree
+from attnc.dsl.attention import Among, Apply, Coordinate, Dot, Extent, Load, ScoreTree, Weight
 from attnc.dsl.dims import Size, substitute
 
 COORDINATES = ("b", "h", "i", "j")
@@ -43,9 +43,14 @@ def has_dot(tree: ScoreTree) -> bool:
     return any(isinstance(part, Dot) for part in subtrees(tree))
 
 
+def has_weight(tree: ScoreTree) -> bool:
+    """Say whether the tree reads `w`."""
+    return any(isinstance(part, Weight) for part in subtrees(tree))
+
+
 def is_scalar(tree: ScoreTree) -> bool:
     """Say whether the tree has one value for all pairs and needs no tensor."""
-    return not any(isinstance(part, (Coordinate, Dot, Load)) for part in subtrees(tree))
+    return not any(isinstance(part, (Coordinate, Dot, Weight, Load)) for part in subtrees(tree))
 
 
 def replaced(tree: ScoreTree, change: Callable[[ScoreTree], ScoreTree]) -> ScoreTree:
@@ -55,6 +60,10 @@ def replaced(tree: ScoreTree, change: Callable[[ScoreTree], ScoreTree]) -> Score
             tree = replace(tree, arguments=tuple(replaced(part, change) for part in arguments))
         case Load(_, indices):
             tree = replace(tree, indices=tuple(replaced(part, change) for part in indices))
+        case Among(value, row):
+            changed = replaced(row, change)
+            assert isinstance(changed, Load), "a row of an index is read from a tensor"
+            tree = replace(tree, value=replaced(value, change), row=changed)
     return change(tree)
 
 
@@ -84,4 +93,6 @@ def _inner(tree: ScoreTree) -> tuple[ScoreTree, ...]:
             return arguments
         case Load(_, indices):
             return indices
+        case Among(value, row):
+            return value, row
     return ()

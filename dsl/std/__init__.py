@@ -1,0 +1,1 @@
+"""The standard library: blocks in the language itself, one file each."""

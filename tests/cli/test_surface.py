@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from typer.main import get_command
 
 from attnc.cli.app import app
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "cli.txt"
 
-
-def test_verbs_and_options_are_as_listed(request: pytest.FixtureRequest) -> None:
-    text = "".join(f"{line}\n" for line in _listing(get_command(app), "attnc"))
-    if request.config.getoption("--update-golden", default=False):
-        GOLDEN.write_text(text, encoding="utf-8")
-    assert text == GOLDEN.read_text(encoding="utf-8")
+def test_verbs_and_options_are_as_listed(golden: Callable[[Path | str, str], None]) -> None:
+    golden("cli.txt", "".join(f"{line}\n" for line in _listing(get_command(app), "attnc")))
 
 
 def test_every_verb_and_option_has_help() -> None:

@@ -23,7 +23,7 @@ def test_a_small_vit_learns_digits() -> None:
         batch = torch.arange(step * 64, step * 64 + 64) % 512
         loss = F.cross_entropy(model(images[batch]), labels[batch])
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         losses.append(loss.item())
     assert sum(losses[-8:]) / 8 < 0.5 * losses[0]

@@ -12,7 +12,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -32,17 +32,14 @@ MEMORY = 1 << 30
 
 @pytest.mark.parametrize("name", SPECS)
 def test_messages(
-    name: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    name: str, monkeypatch: pytest.MonkeyPatch, golden: Callable[[Path | str, str], None]
 ) -> None:
     monkeypatch.chdir(HERE)
     variant, overrides = _arguments(name)
     with _time_limit(name):
         text = _messages(name, variant, overrides)
     assert "error[E" in text and "E690" not in text
-    golden = HERE / f"{name}.txt"
-    if request.config.getoption("--update-golden", default=False):
-        golden.write_text(text, encoding="utf-8")
-    assert text == golden.read_text(encoding="utf-8")
+    golden(HERE / f"{name}.txt", text)
 
 
 def test_every_expectation_has_its_spec() -> None:

@@ -109,7 +109,9 @@ def test_set_reaches_into_lists() -> None:
 
 
 def test_params_may_follow_from_params() -> None:
-    graph = build(model("output y = linear(x, inner) @fc", "dim = 8, inner = 4 * dim"), None, ["dim=4"])
+    graph = build(
+        model("output y = linear(x, inner) @fc", "dim = 8, inner = 4 * dim"), None, ["dim=4"]
+    )
     assert graph.params["inner"] == 16
 
 
@@ -126,7 +128,7 @@ def test_a_list_of_tensors_is_a_port_and_a_result() -> None:
     ))  # fmt: skip
     assert graph.outputs["p"].shape == (symbol("b"), symbol("n"), 5)
     assert graph.outputs["q"].shape == (symbol("b"), 1, 5)
-    assert list(weights(graph))[0] == "both.fc.0.weight"
+    assert next(iter(weights(graph))) == "both.fc.0.weight"
 
 
 def test_a_slice_is_updated_functionally() -> None:
@@ -156,7 +158,9 @@ def test_values_of_training_mode_stay_there() -> None:
 
 
 def test_all_faults_are_reported_at_once() -> None:
-    found = codes_of(model("a = linaer(x, 3)\n c = x + missing\n d = attend(x, x, x)\n output y = a"))
+    found = codes_of(
+        model("a = linaer(x, 3)\n c = x + missing\n d = attend(x, x, x)\n output y = a")
+    )
     assert found == ["E202", "E201", "E204"]
 
 

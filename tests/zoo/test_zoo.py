@@ -105,5 +105,3 @@ def test_it_equals_its_official_code(golden: Path, target: str, dtype: str) -> N
     report = attnc.verify(f"zoo:{golden.stem}", golden, target=target, dtype=dtype)
     assert report.ok, report
     assert report.rows
-
-

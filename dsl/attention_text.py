@@ -1,0 +1,56 @@
+"""What is done with scores, as a spec writes it."""
+
+from __future__ import annotations
+
+from attnc.dsl.attention import (
+    ArgmaxKeys,
+    ArgmaxQueries,
+    Attention,
+    Normaliser,
+    Ratio,
+    ReluPower,
+    Sigmoid,
+    SoftmaxBoth,
+    SoftmaxKeys,
+    SoftmaxQueries,
+    Source,
+    Unnormalised,
+)
+from attnc.dsl.scorelang import simplify, text
+
+
+def normaliser_text(normaliser: Normaliser) -> str:
+    """Return what follows `normalize =`: `softmax`, `argmax(queries)`, `ratio(eps = 1e-06)`."""
+    match normaliser:
+        case SoftmaxKeys(None):
+            return "softmax"
+        case SoftmaxKeys(sink):
+            return f"softmax(keys, sink = {text(simplify(sink))})"
+        case SoftmaxQueries():
+            return "softmax(queries)"
+        case SoftmaxBoth():
+            return "softmax(keys, queries)"
+        case ArgmaxKeys():
+            return "argmax(keys)"
+        case ArgmaxQueries():
+            return "argmax(queries)"
+        case Sigmoid():
+            return "sigmoid"
+        case ReluPower(power):
+            return "relu" if power == 1 else f"relu(power = {power!r})"
+        case Unnormalised():
+            return "none"
+        case Ratio(eps, floor):
+            options = [f"eps = {eps!r}"] if eps else []
+            options += [] if floor is None else [f"floor = {floor!r}"]
+            return f"ratio({', '.join(options)})" if options else "ratio"
+
+
+def reduction_text(attention: Attention, source: Source) -> str:
+    """Return what becomes of the weights of a source: `, post = w * gate[h], renormalise = true`.
+
+    Empty where they only multiply values.
+    """
+    post = "" if source.post is None else f", post = {text(simplify(source.post))}"
+    rows = attention.renormalise
+    return post + ("" if rows is None else f", renormalise = {text(simplify(rows))}")

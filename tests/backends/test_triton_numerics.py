@@ -1,0 +1,312 @@
+"""Generated Triton kernels against float64: results and all gradients, in the interpreter.
+
+An error counts as |x - exact| / |exact|. It may be 10 times that of the reference backend in
+float32, which sums in another order, and 1.5 times that in half precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from attnc.backends.reference import ReferenceBackend, function
+from attnc.backends.triton import TritonBackend
+from attnc.compiler.kernel import Kernel, Site, Target, Yes
+from attnc.dsl import scorelang
+from attnc.dsl.attention import All, Attention, Band, Causal, Domain, ScoreTree, Where
+from attnc.dsl.attention import Source as Stream
+from attnc.dsl.diagnostics import Collector
+from attnc.dsl.dims import Shape, Size, substitute, symbol
+from attnc.dsl.graph import TensorType
+from attnc.dsl.spans import Source
+from attnc.dsl.text_reader import read_expression
+
+torch.set_num_threads(1)
+
+B, N, M = symbol("b"), symbol("n"), symbol("m")
+HEADS = 2
+TARGET = Target("cuda", "90")
+FACTORS = {torch.float32: 10.0, torch.float16: 1.5, torch.bfloat16: 1.5}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A site and the sizes to run it at.
+
+    Attributes:
+        scores: one for each source, as specs write them.
+        domains: one for each source; conditions are `where` domains.
+        masks, weights: likewise, or none.
+        tensors: captured tensors.
+        keys: number of keys of each source.
+        tile: rows of q and of k in a tile.
+    """
+
+    scores: Sequence[str]
+    domains: Sequence[Domain | str] = (All(),)
+    masks: Sequence[str | None] = (None, None)
+    weights: Sequence[str | None] = (None, None)
+    tensors: Mapping[str, TensorType] = field(default_factory=dict)
+    keys: Sequence[Size] = (M, M + 5)
+    join: str = "softmax"
+    outputs: tuple[str, ...] = ("out",)
+    groups: int = HEADS
+    dims: tuple[int, int] = (16, 16)
+    b: int = 2
+    n: int = 50
+    m: int = 50
+    tile: tuple[int, int] = (32, 32)
+
+    def lookup(self, name: str) -> scorelang.Known | None:
+        """Give scores their names."""
+        return {"n": N, "m": M, **self.tensors}.get(name)
+
+    def tree(self, text: str) -> ScoreTree:
+        """Read an expression of the score language."""
+        expr = read_expression(Source("test", text), 0, len(text), Collector())
+        assert expr is not None
+        return scorelang.build(expr, self)
+
+    def site(self) -> Site:
+        """Return the site, its lengths symbolic."""
+        domains = [*self.domains] * len(self.scores)
+        streams = tuple(
+            Stream(
+                Where(self.tree(domain)) if isinstance(domain, str) else domain,
+                self.tree(score),
+                None if mask is None else self.tree(mask),
+                None if weight is None else self.tree(weight),
+            )
+            for score, domain, mask, weight in zip(
+                self.scores, domains, self.masks, self.weights, strict=False
+            )
+        )
+        attention = Attention(
+            streams, self.join, tensors=tuple(self.tensors), outputs=self.outputs
+        )
+        d, e = self.dims
+        pairs = tuple(
+            (TensorType((B, self.groups, m, d)), TensorType((B, self.groups, m, e)))
+            for m in self.keys[: len(streams)]
+        )
+        q = TensorType((B, HEADS, N, d))
+        return Site("attend", attention, q, pairs, tuple(self.tensors.values()))
+
+
+def table(*shape: Size) -> TensorType:
+    return TensorType(shape)
+
+
+def ints(*shape: Size) -> TensorType:
+    return TensorType(shape, "int")
+
+
+def bools(*shape: Size) -> TensorType:
+    return TensorType(shape, "bool")
+
+
+CASES: dict[str, Case] = {
+    "plain": Case(["qk * 0.25"], n=100, m=70, dims=(40, 24)),
+    "one query": Case(["qk * 0.25"], n=1, m=17, dims=(8, 8)),
+    "two keys": Case(["qk * 0.25"], n=17, m=2, dims=(8, 32)),
+    "one tile": Case(["qk * 0.25"], n=64, m=64, tile=(64, 64)),
+    "wide heads": Case(["qk * 0.06"], n=20, m=20, b=1, dims=(256, 130)),
+    "causal": Case(["qk * 0.25"], [Causal()], n=100, m=100, dims=(24, 24)),
+    "causal to the end": Case(["qk * 0.25"], [Causal(M - N)], n=40, m=100),
+    "causal with empty rows": Case(["qk * 0.25"], [Causal(-40)], n=70, m=70),
+    "causal in uneven tiles": Case(["qk * 0.25"], [Causal()], n=70, m=70, tile=(32, 16)),
+    "narrow band": Case(["qk * 0.25"], [Band(3, 2)], n=100, m=100),
+    "wide band": Case(["qk * 0.25"], [Band(70, 40)], n=100, m=120, tile=(16, 32)),
+    "band beyond the keys": Case(["qk * 0.25"], [Band(-20, 60)], n=80, m=50),
+    "window by head": Case(
+        ["qk * 0.25"], ["abs(i - j) <= window[h]"], tensors={"window": ints(HEADS)}
+    ),
+    "blocks": Case(["qk * 0.25"], ["i // 7 >= j // 7"]),
+    "segments": Case(
+        ["qk * 0.25"], ["segment[b, i] == segment[b, j]"], tensors={"segment": ints(B, N)}, m=50,
+        keys=[N],
+    ),
+    "padding": Case(["qk * 0.25"], masks=["pad[b, j]"], tensors={"pad": bools(B, M)}),
+    "causal padding": Case(
+        ["qk * 0.25"], [Causal()], masks=["pad[b, j]"], tensors={"pad": bools(B, M)}
+    ),
+    "softcap": Case(["tanh(qk * 0.1) * 5"], [Causal()]),
+    "a choice": Case(["where(i > j, qk * 0.25, qk * 0.1 - 1)"]),
+    "length scale": Case(["qk * 0.1 * log(m + 1)"]),
+    "slopes": Case(["qk * 0.25 - slope[h] * abs(i - j)"], tensors={"slope": table(HEADS)}),
+    "temperature": Case(
+        ["qk * exp(min(scale, 2.5))"], tensors={"scale": table()}, n=33, m=20
+    ),
+    "temperature by head": Case(["qk / heat[h]"], tensors={"heat": table(HEADS)}),
+    "by query and by key": Case(
+        ["qk * 0.25 * gain[b, i] + offset[h, j]"],
+        tensors={"gain": table(B, N), "offset": table(HEADS, M)},
+    ),
+    "table": Case(
+        ["qk * 0.25 + table[h, i - j + n - 1]"], tensors={"table": table(HEADS, 2 * N - 1)},
+        keys=[N],
+    ),
+    "causal table": Case(
+        ["qk * 0.25 + table[h, i - j]"], [Causal()], tensors={"table": table(HEADS, N)}, keys=[N]
+    ),
+    "table of a grid": Case(
+        ["qk * 0.25 + table[i // 7 - j // 7 + 6, i % 7 - j % 7 + 6, h]"],
+        tensors={"table": table(13, 13, HEADS)}, n=49, m=49, b=3, keys=[49], dims=(32, 32),
+    ),
+    "table by index": Case(
+        ["qk * 0.25 + table[index[i, j], h]"],
+        tensors={"table": table(5, HEADS), "index": ints(N, M)},
+    ),
+    "two tables": Case(
+        ["qk * 0.25 + (up[h, i // 5, j // 7] + up[h, j // 7, i // 5]) * gain"],
+        tensors={"up": table(HEADS, 10, 10), "gain": table()},
+    ),
+    "bias": Case(["qk * 0.25 + bias[b, h, i, j]"], tensors={"bias": table(B, HEADS, N, M)}),
+    "shared bias": Case(
+        ["qk * 0.25 + bias[i, j]"], [Causal()], tensors={"bias": table(N, M)}, n=70, m=130
+    ),
+    "forbidding bias": Case(["qk * 0.25 + forbid[h, i, j]"], tensors={"forbid": table(2, N, M)}),
+    "masked logarithm": Case(
+        ["qk * 0.25 + log(near[i, j])"], ["near[i, j] > 0"], tensors={"near": table(N, M)}
+    ),
+    "no product": Case(["bias[h, i, j] * 2"], tensors={"bias": table(HEADS, N, M)}),
+    "constant": Case(["1.0"], [Causal()]),
+    "grouped": Case(["qk * 0.25"], [Causal()], groups=1, dims=(24, 40)),
+    "grouped by head": Case(
+        ["qk * heat[h] + offset[h, j]"], groups=1,
+        tensors={"heat": table(HEADS), "offset": table(HEADS, M)},
+    ),
+    "two sources": Case(["qk * 0.25", "qk * 0.25"], [Causal(), All()]),
+    "two scores": Case(
+        ["qk * 0.25 + table[h, j]", "qk * heat"], groups=1,
+        tensors={"table": table(HEADS, M), "heat": table()},
+    ),
+    "sum": Case(
+        ["qk * 0.25", "qk * 0.3"], [All(), Causal()], join="sum", weights=[None, "tanh(gate[h])"],
+        tensors={"gate": table(HEADS)}, dims=(16, 24),
+    ),
+    "sum with bias": Case(
+        ["qk * 0.25 + bias[h, i, j]", "qk * 0.3"], join="sum", weights=["0.5", "gate[b, h]"],
+        tensors={"gate": table(B, HEADS), "bias": table(HEADS, N, M)}, groups=1,
+    ),
+    "lse": Case(["qk * 0.25"], [Causal(-4)], outputs=("out", "lse")),
+    "lse of two": Case(["qk * 0.25", "qk * 0.5"], outputs=("lse", "out")),
+    "row of nothing": Case(
+        ["qk * 0.25 + table[h, i // 5, j // 5]"], masks=["pad[b, j]"],
+        tensors={"table": table(HEADS, 10, 10), "pad": bools(B, M)}, outputs=("out", "lse"),
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill new tensors with NaN: what a kernel forgets to write, or reads too early, shows."""
+    empty = torch.empty
+
+    def nan(*args: object, **options: object) -> Tensor:
+        made: Tensor = empty(*args, **options)  # type: ignore[call-overload]
+        return made.fill_(float("nan")) if made.is_floating_point() else made
+
+    monkeypatch.setattr(torch, "empty", nan)
+
+
+def inputs(case: Case, dtype: torch.dtype, device: str = "cpu") -> list[Tensor]:
+    """Return random arguments of the entry, representable in `dtype`, as float64 or ints."""
+    site = case.site()
+    generator = torch.Generator().manual_seed(7)
+    sizes = {"b": case.b, "n": case.n, "m": case.m}
+    types = [site.q, *(type_ for pair in site.sources for type_ in pair), *site.tensors]
+    names = ["q", *"kv" * len(site.sources), *case.tensors]
+    made = []
+    for name, type_ in zip(names, types, strict=True):
+        shape = [int(str(substitute(size, sizes))) for size in type_.shape]
+        made.append(_random(name, type_, shape, generator).to(device))
+    return [x.to(dtype).double() if x.is_floating_point() else x for x in made]
+
+
+def _random(name: str, type_: TensorType, shape: list[int], generator: torch.Generator) -> Tensor:
+    if type_.dtype == "int":
+        return torch.randint(0, 5, shape, generator=generator)
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+    if type_.dtype == "bool":
+        return (uniform > 0.3) & (torch.arange(shape[0]) > 0).view(-1, *[1] * (len(shape) - 1))
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+    special = {
+        "near": lambda: drawn.relu(),
+        "heat": lambda: uniform + 0.5,
+        "forbid": lambda: torch.where(uniform > 0.6, -torch.inf, drawn),
+    }
+    return special.get(name, lambda: drawn)()
+
+
+Entry = Callable[..., Tensor | tuple[Tensor, ...]]
+
+
+def run(entry: Entry, given: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Return results and all gradients of a random combination of the results, as float64."""
+    arguments = [
+        x.detach().clone().to(dtype).requires_grad_() if x.is_floating_point() else x
+        for x in given
+    ]
+    results = entry(*arguments)
+    results = results if isinstance(results, tuple) else (results,)
+    generator = torch.Generator().manual_seed(8)
+    loss = torch.zeros((), dtype=torch.float64, device=given[0].device)
+    for result in results:
+        factor = torch.randn(result.shape, generator=generator, dtype=torch.float64)
+        finite = result.masked_fill(result.isneginf(), 0.0)
+        loss = loss + (finite.double() * factor.to(dtype).double().to(loss.device)).sum()
+    loss.backward()
+    grads = [x.grad for x in arguments if x.is_floating_point()]
+    assert None not in grads
+    return [x.detach().double() for x in (*results, *grads) if x is not None]
+
+
+def error(x: Tensor, exact: Tensor) -> float:
+    """Return |x - exact| / |exact|, -inf counting as a number of its own."""
+    x, exact = (each.masked_fill(each.isneginf(), -9.0) for each in (x, exact))
+    return float((x - exact).norm() / exact.norm().clamp_min(1e-30))
+
+
+def check(entry: Entry, case: Case, dtype: torch.dtype, given: Sequence[Tensor]) -> None:
+    """Compare with float64 by the rule of error."""
+    plain = function(case.site())
+    exact = run(plain, given, torch.float64)
+    eager = run(plain, given, dtype)
+    ours = run(entry, given, dtype)
+    rounding = torch.finfo(dtype).eps / 2
+    for place, (x, other, true) in enumerate(zip(ours, eager, exact, strict=True)):
+        allowed = FACTORS[dtype] * max(error(other, true), rounding)
+        assert error(x, true) <= allowed, f"result {place} of {[*x.shape]}"
+
+
+LoadKernels = Callable[[Site, Kernel], ModuleType]
+
+
+def interpreted(case: Case, load: LoadKernels, monkeypatch: pytest.MonkeyPatch) -> Entry:
+    """Return the entry with its launchers in place of the CPU implementation."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU: the same cases run on it")
+    site = case.site()
+    backend = TritonBackend(ReferenceBackend())
+    assert isinstance(backend.can(site, TARGET), Yes)
+    names = vars(load(site, backend.build(site, TARGET)))
+    monkeypatch.setitem(names, "tile_for", lambda tiles, length, q: (*case.tile, 4, 1))
+    names["attend_op"].register_kernel("cpu")(names["attend_launch"])
+    names["attend_backward_op"].register_kernel("cpu")(names["attend_launch_backward"])
+    entry: Entry = names["attend"]
+    return entry
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float32(
+    name: str, load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES[name]
+    entry = interpreted(case, load_kernels, monkeypatch)
+    check(entry, case, torch.float32, inputs(case, torch.float32))
