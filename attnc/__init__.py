@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnc.dsl.version import VERSION as __version__
+
 if TYPE_CHECKING:
     from attnc.api import (
         check,
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     )
     from attnc.dsl.diagnostics import AttncError
 
-__version__ = "0.1.0"
 
 __all__ = [
     "AttncError",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from attnc.dsl.attention import Attention, Source
+from collections.abc import Iterator
+from dataclasses import replace
+
+from attnc.compiler.kernel import Site
+from attnc.dsl.attention import Attention, SoftmaxBoth, SoftmaxKeys, Source, Unnormalised
+from attnc.dsl.attention_text import normaliser_text, reduction_text
 from attnc.dsl.scorelang import allowed, fill, simplify, text
 
 
@@ -13,15 +18,59 @@ def formula(attention: Attention) -> str:
     """
     if len(attention.sources) == 1:
         (source,) = attention.sources
-        return _weighted(source, f"softmax({_score(source)}) v") + _where(source)
+        result = _read(attention, _score(source), "v") + _where(source)
+        return _weighted(source, result) + reduction_text(attention, source)
     numbered = list(enumerate(attention.sources))
     if attention.join == "sum":
         return " + ".join(
-            _weighted(source, f"softmax({_score(source)}{_where(source)}) v{number}")
+            _weighted(source, _read(attention, f"{_score(source)}{_where(source)}", f"v{number}"))
+            + reduction_text(attention, source)
             for number, source in numbered
         )
     scores = "; ".join(f"{_score(source)}{_where(source)}" for _, source in numbered)
-    return f"softmax([{scores}]) [{'; '.join(f'v{number}' for number, _ in numbered)}]"
+    values = f"[{'; '.join(f'v{number}' for number, _ in numbered)}]"
+    return _read(attention, f"[{scores}]", values) + _posts(attention)
+
+
+def beyond_softmax(site: Site) -> Iterator[str]:
+    """Yield why a kernel for softmax over keys of q . k, and its sums, does not serve a site.
+
+    Outputs named `weights`, `scores` and `lse` are left for the kernel to judge.
+    """
+    attention = site.attention
+    if attention.normaliser != SoftmaxKeys():
+        yield f"it normalises by softmax over keys, not by {normaliser_text(attention.normaliser)}"
+    if attention.given:
+        yield "it computes q . k itself; here the products are given"
+    if any(source.post is not None for source in attention.sources):
+        yield "it multiplies values by the weights as they are; here a post expression changes them"
+    if attention.renormalise is not None:
+        yield "it does not divide weights by their sum again"
+    beyond = [name for name in ("index", "received", "back") if name in attention.outputs]
+    if beyond:
+        yield f"it does not give {' or '.join(beyond)}"
+
+
+def _read(attention: Attention, score: str, values: str) -> str:
+    """Return `softmax(score) v`, or the like for another normaliser."""
+    match attention.normaliser:
+        case Unnormalised():
+            return f"({score}) {values}"
+        case SoftmaxBoth():
+            return f"softmax({score}) {values}, softmax(queries)({score})^T vq"
+        case normaliser:
+            return f"{normaliser_text(normaliser)}({score}) {values}"
+
+
+def _posts(attention: Attention) -> str:
+    """Return what is done with the weights of several sources under one normaliser."""
+    each = [
+        f"post{number} = {text(simplify(source.post))}"
+        for number, source in enumerate(attention.sources)
+        if source.post is not None
+    ]
+    shared = reduction_text(attention, replace(attention.sources[0], post=None))
+    return "".join(f", {post}" for post in each) + shared
 
 
 def _score(source: Source) -> str:

@@ -8,8 +8,9 @@ import textwrap
 from collections.abc import Sequence
 
 from attnc.compiler.kernel import Site
+from attnc.compiler.sites import site_types
 from attnc.compiler.sizes import Arithmetic, Axis, Recipe, Sizes
-from attnc.dsl.attention import ScoreTree, Source
+from attnc.dsl.attention import ScoreTree, SoftmaxKeys, Source
 from attnc.dsl.dims import Size, symbol, symbols
 from attnc.dsl.graph import TensorType
 from attnc.dsl.scorelang import COORDINATES, allowed, extents, fill, simplify
@@ -21,7 +22,7 @@ INDENT = "    "
 
 _RESERVED = frozenset(
     {*COORDINATES, "q", "k", "v", "qk", "wide", "scores", "weights", "empty", "blocked", "lse",
-     "out", "mask", "torch", "F", "Tensor", *keyword.kwlist}
+     "unseen", "out", "mask", "vq", "back", "received", "torch", "F", "Tensor", *keyword.kwlist}
 )  # fmt: skip
 """Names that generated functions use themselves, alone or with the number of a source."""
 
@@ -31,7 +32,8 @@ class TorchFunction:
 
     Attributes:
         site: what the function computes.
-        parameters: q, k and v of each source, captured tensors.
+        query: the parameter for q: `q`, or `qk` where products are given.
+        parameters: q, k and v of each source, vq, captured tensors.
         working: the variable that holds the dtype of scores, once asked for.
     """
 
@@ -40,11 +42,14 @@ class TorchFunction:
         self._taken: set[str] = set()
         single = len(site.sources) == 1
         self.suffixes = ("",) if single else tuple(map(str, range(len(site.sources))))
-        streams = [f"{name}{suffix}" for suffix in self.suffixes for name in "kv"]
+        self.query, own = ("qk", "v") if site.attention.given else ("q", "kv")
+        streams = [f"{name}{suffix}" for suffix in self.suffixes for name in own]
+        back = () if site.vq is None else ("vq",)
         self._tensors = {name: self._fresh(name) for name in site.attention.tensors}
-        self.parameters = ("q", *streams, *self._tensors.values())
+        self.parameters = (self.query, *streams, *back, *self._tensors.values())
         self._sizes = Sizes(type_.shape for type_ in site_types(site))
         self._symbols: dict[str, str] = {}
+        self._tables: dict[tuple[str, Size], str] = {}
         self._top: dict[str, tuple[int, int]] = {}
         self._body: list[str] = []
 
@@ -68,7 +73,7 @@ class TorchFunction:
 
     def working_dtype(self) -> str:
         """Return the dtype of scores beyond a plain product: float32, or that of q if wider."""
-        dtype = "torch.promote_types(q.dtype, torch.float32)  # never half precision"
+        dtype = f"torch.promote_types({self.query}.dtype, torch.float32)  # never half precision"
         self._bind((1, 0), "wide", dtype)
         return "wide"
 
@@ -82,18 +87,32 @@ class TorchFunction:
         )
         return parameter
 
+    def member_table(self, name: str, count: Size) -> str:
+        """Return a bool tensor [..., count]: which numbers each row of an index tensor holds."""
+        if (name, count) not in self._tables:
+            index = self.tensor(name)
+            table = self._tables[name, count] = self._unused(f"in_{index}")
+            empty = f"{index}.new_zeros(*{index}.shape[:-1], {self.size(count)}, dtype=torch.bool)"
+            place = (2, len(self.parameters) + len(self._tables))
+            self._bind(place, table, f"{empty}.scatter_(-1, {index}, True)")
+        return self._tables[name, count]
+
     def coordinate(self, name: str, source: int) -> str:
         """Return the variable of `b`, `h`, `i` or `j`, shaped to broadcast over [b, h, n, m]."""
         axis = COORDINATES.index(name)
-        tensor = f"k{self.suffixes[source]}" if name == "j" else "q"
+        tensor = self.stream(source) if name == "j" else self.query
         variable = f"j{self.suffixes[source]}" if name == "j" else name
         size = self.coordinate_size(name, source)
         plain = isinstance(size, int) or (str(size).isidentifier() and not _is_own(str(size)))
         length = self.size(size) if plain else f"{tensor}.shape[{axis - (name == 'j')}]"
         trailing = ", None" * (len(COORDINATES) - 1 - axis)
         shaped = f"[:{trailing}]" if trailing else ""
-        self._bind((3, axis), variable, f"torch.arange({length}, device=q.device){shaped}")
+        self._bind((3, axis), variable, f"torch.arange({length}, device={self.query}.device){shaped}")
         return variable
+
+    def stream(self, source: int) -> str:
+        """Return the parameter that tells the number of keys of a source."""
+        return f"{'v' if self.site.attention.given else 'k'}{self.suffixes[source]}"
 
     def coordinate_size(self, name: str, source: int) -> Size:
         """Return the number of values of `b`, `h`, `i` or `j`."""
@@ -189,23 +208,26 @@ class TorchFunction:
         return str(recipe)
 
 
-def site_types(site: Site) -> tuple[TensorType, ...]:
-    """Return the types of all arguments, in order."""
-    streams = (type_ for pair in site.sources for type_ in pair)
-    return (site.q, *streams, *site.tensors)
-
-
 def unknown_sizes(site: Site) -> tuple[Size, ...]:
     """Return the sizes in the expressions of a site that no shape of its tensors tells."""
     sizes = Sizes(type_.shape for type_ in site_types(site))
-    trees = (tree for source in site.attention.sources for tree in source_trees(source))
+    trees = site_trees(site)
     used = {size for tree in trees for size in extents(tree)}
     return tuple(sorted((size for size in used if sizes.recipe(size) is None), key=str))
 
 
+def site_trees(site: Site) -> tuple[ScoreTree, ...]:
+    """Return all expressions of a site."""
+    attention = site.attention
+    sink = attention.normaliser.sink if isinstance(attention.normaliser, SoftmaxKeys) else None
+    shared = (tree for tree in (sink, attention.renormalise) if tree is not None)
+    each = (tree for source in attention.sources for tree in source_trees(source))
+    return (*each, *map(simplify, shared))
+
+
 def source_trees(source: Source) -> tuple[ScoreTree, ...]:
-    """Return all that is computed for a source: its score, condition and weight."""
-    trees = (source.score, allowed(source), source.weight)
+    """Return all that is computed for a source: its score, condition, weight and post."""
+    trees = (source.score, allowed(source), source.weight, source.post)
     return tuple(simplify(tree) for tree in trees if tree is not None)
 
 

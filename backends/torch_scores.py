@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from attnc.backends.torch_function import TorchFunction
-from attnc.dsl.attention import Apply, Constant, Coordinate, Dot, Extent, Load, ScoreTree
+from attnc.dsl.attention import (
+    Among,
+    Apply,
+    Constant,
+    Coordinate,
+    Dot,
+    Extent,
+    Load,
+    ScoreTree,
+    Weight,
+)
 from attnc.dsl.dims import Size
 from attnc.dsl.scorelang import (
     COORDINATES,
@@ -54,11 +64,19 @@ class Piece:
 class ScoreWriter:
     """Writes the trees of one source. Ints meet floats in the working dtype, as in the spec."""
 
-    def __init__(self, function: TorchFunction, source: int, dot: str = "") -> None:
-        """Write into `function` for source number `source`; `dot` is the expression of `qk`."""
+    def __init__(
+        self, function: TorchFunction, source: int, dot: str = "", weight: str = ""
+    ) -> None:
+        """Write into `function` for source number `source`.
+
+        Args:
+            dot: the expression of `qk`.
+            weight: the expression of `w`.
+        """
         self._function = function
         self._source = source
         self._dot = dot
+        self._weight = weight
         self._condition = allowed(function.site.attention.sources[source])
         self._key = ""
 
@@ -97,8 +115,12 @@ class ScoreWriter:
                 return Piece(self._function.coordinate(name, self._source), Kind.INDEX)
             case Dot():
                 return Piece(self._dot, Kind.FLOAT)
+            case Weight():
+                return Piece(self._weight, Kind.FLOAT)
             case Load():
                 return self._load(tree)
+            case Among():
+                return self._among(tree)
             case Apply("float", (inner,)):
                 return Piece(self._widened(self._piece(inner)), Kind.FLOAT)
             case Apply():
@@ -153,7 +175,8 @@ class ScoreWriter:
             return piece.text
         wide = self._function.working_dtype()
         if piece.kind is Kind.NUMBER:
-            return f"torch.full((), {piece.text}, dtype={wide}, device=q.device)"
+            device = f"{self._function.query}.device"
+            return f"torch.full((), {piece.text}, dtype={wide}, device={device})"
         return fill("{a}.to({b})", piece.text, wide)
 
     def _tensor(self, piece: Piece, type_: str) -> Piece:
@@ -162,7 +185,7 @@ class ScoreWriter:
             return piece
         if type_ == "float":
             return Piece(self._widened(piece), Kind.FLOAT)
-        return Piece(f"torch.full((), {piece.text}, device=q.device)", Kind.INDEX)
+        return Piece(f"torch.full((), {piece.text}, device={self._function.query}.device)", Kind.INDEX)
 
     # Tensors -------------------------------------------------------------------------------
 
@@ -173,6 +196,14 @@ class ScoreWriter:
         shape = self._function.tensor_type(tree.tensor).shape
         view = self._view(name, tree.indices, shape)
         return Piece(self._gathered(name, tree.indices, shape) if view is None else view, kind)
+
+    def _among(self, tree: Among) -> Piece:
+        """Read a table, made once, of which numbers each row of the index holds."""
+        table = self._function.member_table(tree.row.tensor, tree.count)
+        shape = (*self._function.tensor_type(tree.row.tensor).shape[:-1], tree.count)
+        indices = (*tree.row.indices, tree.value)
+        view = self._view(table, indices, shape)
+        return Piece(view or self._gathered(table, indices, shape), Kind.INDEX)
 
     def _view(self, name: str, indices: Sequence[ScoreTree], shape: Sequence[Size]) -> str | None:
         """Return `bias[:, None, :n]` where each index is a coordinate of its own or a scalar."""

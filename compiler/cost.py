@@ -97,11 +97,16 @@ def node_flops(node: Node, bodies: Mapping[Body, Flops]) -> Flops:
 
 
 def site_flops(site: Site) -> Flops:
-    """Return the FLOPs of an attention: 2 (d + e) for each allowed pair of each head."""
+    """Return the FLOPs of an attention: for each allowed pair of each head 2 (d + e).
+
+    Given products have no d; values of the query side add theirs to e.
+    """
     b, h, n, d = site.q.shape
+    product = 0 if site.attention.given else d
+    back = 0 if site.vq is None else site.vq.shape[3]
     total = Flops()
     for source, (k, v) in zip(site.attention.sources, site.sources, strict=True):
-        per_pair = 2 * b * h * (d + v.shape[3])
+        per_pair = 2 * b * h * (product + v.shape[3] + back)
         total += Flops(0, {pairs(source, n, k.shape[2]): per_pair})
     return total
 

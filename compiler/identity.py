@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from attnc import __version__
+from attnc.dsl.version import VERSION
 from attnc.compiler.artefact import digest
 from attnc.compiler.cost import model_flops
 from attnc.compiler.kernel import Kernel, Site
@@ -36,7 +36,7 @@ def manifest(
     It has no dates and no paths, so that equal specs give equal bytes.
     """
     data = {
-        "attnc": __version__,
+        "attnc": VERSION,
         "language": graph.spec.version,
         "model": graph.spec.model,
         "variant": graph.variant,

@@ -34,8 +34,10 @@ class Site:
         name: a Python identifier for the kernel's entry function.
         attention: what to compute.
         q: [b, h, n, d].
-        sources: (k [b, hk, m, d], v [b, hk, m, e]) for each source.
+        sources: (k [b, hk, m, d], v [b, hk, m, e]) for each source. Where `attention.given`, q
+            is [b, h, n, m] and k, the identity [b, hk, m, m], is no operand.
         tensors: captured tensors, in the order of `attention.tensors`.
+        vq: [b, h, n, f], the values of the query side, where there is a result `back`.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Site:
     q: TensorType
     sources: tuple[tuple[TensorType, TensorType], ...]
     tensors: tuple[TensorType, ...] = ()
+    vq: TensorType | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +69,16 @@ Answer = Union[Yes, No]
 class Kernel:
     """Python text that computes one site.
 
-    The entry is called as `name(q, k0, v0, k1, v1, ..., *tensors)` and returns `out`, or a tuple
-    in the order of `attention.outputs` where there are several.
+    The entry is called as `name(q, k0, v0, k1, v1, ..., *tensors)`, with `vq` before the tensors
+    and without `k0` where the site says so (`compiler.sites.site_operands` has the order). It
+    returns `out`, or a tuple in the order of `attention.outputs` where there are several.
 
     Attributes:
         backend: who made it.
         name: the entry function.
         source: text for kernels.py, formatted; empty where `call` says it all.
         imports: import lines that the source needs, besides `import torch`.
-        call: an inline expression with holes `{q} {k0} {v0} {t0}`; none to call the entry.
+        call: an inline expression with holes `{q} {k0} {v0} {vq} {t0}`; none to call the entry.
         resources: figures of the machine code where known (registers, spills, shared memory in
             bytes), per target.
     """

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from attnc.compiler.kernel import Site
 from attnc.dsl import scorelang
-from attnc.dsl.attention import Source
+from attnc.dsl.attention import Attention, SoftmaxKeys, Source
+from attnc.dsl.attention_text import normaliser_text, reduction_text
 
 if TYPE_CHECKING:
     from attnc.compiler.choice import Verdict
@@ -121,11 +122,20 @@ def _times(calls: int) -> str:
 
 def _operands(site: Site) -> Iterator[str]:
     """Yield the operands of each source with their shapes and the score."""
-    for number, (source, (k, v)) in enumerate(
-        zip(site.attention.sources, site.sources, strict=True)
-    ):
+    attention = site.attention
+    query = f"scores {site.q}" if attention.given else f"q {site.q}"
+    back = "" if site.vq is None else f", vq {site.vq}"
+    for number, (source, (k, v)) in enumerate(zip(attention.sources, site.sources, strict=True)):
         at = str(number) if len(site.sources) > 1 else ""
-        yield f"q {site.q}, k{at} {k}, v{at} {v}: {_score(source)}"
+        key = "" if attention.given else f", k{at} {k}"
+        yield f"{query}{key}, v{at} {v}{back}: {_score(source)}{_reduction(attention, source)}"
+
+
+def _reduction(attention: Attention, source: Source) -> str:
+    """Return what follows the scores, where that is more than a softmax over keys."""
+    name = normaliser_text(attention.normaliser)
+    normalised = "" if attention.normaliser == SoftmaxKeys() else f", normalize = {name}"
+    return normalised + reduction_text(attention, source)
 
 
 def _score(source: Source) -> str:

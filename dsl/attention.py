@@ -9,8 +9,8 @@ of q reads head `x // (h // hk)` of k and v); result: [b, h, n, e].
     o_i  = sum_j w_ij v_j
 
 Contracts: a query with no key gives output 0, gradient 0 and lse -inf, whatever the normaliser;
-so does a key with no query where queries are normalised over. lse is differentiable. Of equal
-scores arg-max takes the first.
+so does a key with no query where queries are normalised over. A sink counts in lse, also of a
+query with no key. lse is differentiable. Of equal scores arg-max takes the first.
 """
 
 from __future__ import annotations

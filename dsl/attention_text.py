@@ -22,9 +22,7 @@ from attnc.dsl.scorelang import simplify, text
 def normaliser_text(normaliser: Normaliser) -> str:
     """Return what follows `normalize =`: `softmax`, `argmax(queries)`, `ratio(eps = 1e-06)`."""
     match normaliser:
-        case SoftmaxKeys(None):
-            return "softmax"
-        case SoftmaxKeys(sink):
+        case SoftmaxKeys(sink) if sink is not None:
             return f"softmax(keys, sink = {text(simplify(sink))})"
         case SoftmaxQueries():
             return "softmax(queries)"
@@ -44,13 +42,14 @@ def normaliser_text(normaliser: Normaliser) -> str:
             options = [f"eps = {eps!r}"] if eps else []
             options += [] if floor is None else [f"floor = {floor!r}"]
             return f"ratio({', '.join(options)})" if options else "ratio"
+    return "softmax"
 
 
 def reduction_text(attention: Attention, source: Source) -> str:
-    """Return what becomes of the weights of a source: `, post = w * gate[h], renormalise = true`.
+    """Return what becomes of the weights of a source: `, post = w * gate[h], renormalize = true`.
 
     Empty where they only multiply values.
     """
     post = "" if source.post is None else f", post = {text(simplify(source.post))}"
     rows = attention.renormalise
-    return post + ("" if rows is None else f", renormalise = {text(simplify(rows))}")
+    return post + ("" if rows is None else f", renormalize = {text(simplify(rows))}")

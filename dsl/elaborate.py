@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from attnc.dsl import codes, library, tree
-from attnc.dsl.attention import Where
 from attnc.dsl.builder import Builder, Context
 from attnc.dsl.diagnostics import Collector, Note
 from attnc.dsl.expressions import Fault, Poisoned, fail
@@ -245,9 +244,7 @@ def _adopted(value: object, param: tree.Param, captured: dict[str, Value]) -> ob
         inner.append((name, captured[port]))
     if isinstance(value, Captured):
         return Captured(value.tree, tuple(inner))
-    if isinstance(value.domain, Where):
-        return DomainValue(value.domain, tuple(inner))
-    return value
+    return DomainValue(value.domain, tuple(inner))
 
 
 def _results(builder: Builder, block: tree.Block) -> Arg:

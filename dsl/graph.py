@@ -71,8 +71,8 @@ class Node:
         op: a row of the operator table, or one of the four of the core: `block` (args: `ports`, the
             arguments in port order; `body` says which), `param` (args: shape, init; the weight at
             `module`), `weight` (reads weight `module` of an instance), `attend` (args: `q`,
-            `sources` ((k, v), ...), `tensors` (values in the order of attention.tensors),
-            `attention`).
+            `sources` ((k, v), ...), `vq` or none, `tensors` (values in the order of
+            attention.tensors), `attention`; k is none where attention.given).
         args: every parameter of the row, defaults filled in.
         results: one value per result.
         module: path inside the body of the sub-module or weight that belongs to this node:

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
-from typing_extensions import TypeAliasType
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, StringConstraints
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+CLOSED = Field(json_schema_extra={"additionalProperties": False})
+"""Of a map whose keys follow a pattern: others are refused."""
+
+Number = Union[int, float]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -18,36 +24,37 @@ Header = Annotated[str, StringConstraints(pattern=r"^\s*[A-Za-z_][A-Za-z0-9_]*\s
 
 Head = Annotated[str, StringConstraints(pattern=r"^\s*(repeat|for|if|else|when)\b")]
 
-Compound = TypeAliasType(
-    "Compound",
-    Annotated[
-        dict[Head, Union["list[Statement]", None]],
-        Field(
-            min_length=1, max_length=1,
-            description="A statement with a body: `repeat count as i`, `for a in list`, "
-            "`if condition`, `else`, `when train`.",
-        ),
-    ],
-)  # fmt: skip
-
-Statement = TypeAliasType(
-    "Statement",
-    Union[
-        Annotated[str, Field(description="A statement: `x += mlp(layer_norm(x)) @mlp`.")],
-        Compound,
-    ],
-)
-
 Axis = Annotated[Union[int, str], Field(description="A size: `b`, `64`, `h // 2`, `*`.")]
 
-Number = Union[int, float]
+
+class Compound(RootModel[dict[Head, Union[list[Union[str, "Compound"]], None]]]):
+    """A statement with a body: `repeat count`, `for a in list`, `if c`, `else`, `when train`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"additionalProperties": False, "minProperties": 1, "maxProperties": 1}
+    )
+
+
+Statement = Union[
+    Annotated[str, Field(description="A statement: `x += mlp(layer_norm(x)) @mlp`.")], Compound
+]
+
+Statements = Union[list[Statement], None]
 
 
 class _Table(BaseModel):
+    """A map with known keys."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class ParamTable(_Table):
+class _OpenTable(BaseModel):
+    """A map with known keys, and others that are read elsewhere."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Param(_Table):
     """A param with more than a default."""
 
     default: JsonValue = Field(
@@ -65,40 +72,30 @@ class ParamTable(_Table):
     doc: str = Field("", description="What the param does, with its unit.")
 
 
-class Claim(BaseModel):
+class Claim(_OpenTable):
     """A number that the spec claims, with its source."""
 
-    model_config = ConfigDict(extra="allow")
-
     value: Number = Field(0, description="The number.")
-    tolerance: JsonValue = Field(None, description="How far off is still right.")
+    tolerance: Union[Number, str] = Field(0, description="How far off is still right.")
     source: str = Field("", description="Where the number stands: a table, a checkpoint.")
 
 
-class Variant(BaseModel):
+class Variant(_OpenTable):
     """Overrides of params by name, beside `doc` and `claims`."""
 
-    model_config = ConfigDict(extra="allow")
-
     doc: str = Field("", description="What sets the variant apart.")
-    claims: dict[str, Union[Claim, JsonValue]] = Field(
-        {}, description="What is known about it: params, macs, metrics."
-    )
+    claims: dict[str, Claim] = Field({}, description="What is known: params, macs, metrics.")
 
 
-class Deviation(BaseModel):
-    """A place where paper and code, or code and spec, differ."""
-
-    model_config = ConfigDict(extra="allow")
+class Deviation(_OpenTable):
+    """A place where paper, code and spec differ."""
 
     what: str = Field("", description="The difference.")
     source: str = Field("", description="The file, thread or table that shows it.")
 
 
-class Paper(BaseModel):
+class Paper(_OpenTable):
     """Where the architecture comes from."""
-
-    model_config = ConfigDict(extra="allow")
 
     title: str = Field("", description="The title of the paper.")
     year: int = Field(0, description="The year of publication.")
@@ -110,51 +107,67 @@ class Paper(BaseModel):
     deviations: list[Deviation] = Field([], description="Where they differ.")
 
 
-class BlockTable(_Table):
+class Block(_Table):
     """A block with a doc."""
 
     doc: str = Field("", description="What the block computes.")
-    body: Union[list[Statement], None] = Field(None, description="Its statements.")
+    body: Statements = Field(None, description="Its statements.")
+
+
+Params = Annotated[dict[Name, Union[Param, Number, bool, str, list[JsonValue], None]], CLOSED]
+Variants = Annotated[dict[Name, Union[Variant, None]], CLOSED]
+Inputs = Annotated[dict[Name, Union[list[Axis], str, None]], CLOSED]
+Blocks = Annotated[dict[Header, Union[list[Statement], Block, None]], CLOSED]
+Outputs = Annotated[dict[Name, Union[Number, bool, str]], CLOSED]
 
 
 class SpecFile(_Table):
-    """An architecture, or with `blocks` alone a library of blocks."""
+    """An architecture; or, with blocks alone, a library."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"anyOf": [{"required": ["model"]}, {"required": ["blocks"]}]},
+        json_schema_extra={"anyOf": [{"required": ["model"]}, {"required": ["blocks"]}]}
     )
 
     attnc: Literal[1] = Field(1, description="The language version.")
-    model: Name = Field("", description="The name of the model.", validate_default=False)
+    model: Name = Field("", description="The name of the model.")
     doc: str = Field("", description="What the model is, in a sentence or two.")
     paper: Union[Paper, None] = Field(None, description="Where the architecture comes from.")
-    params: Union[dict[Name, Union[ParamTable, JsonValue]], None] = Field(
+    params: Union[Params, None] = Field(
         None, description="Compile-time values: `heads: 8`, or `{default: 8, min: 1, doc: ...}`."
     )
-    variants: Union[dict[Name, Union[Variant, None]], None] = Field(
+    variants: Union[Variants, None] = Field(
         None, description="Named sets of overrides, with claims about them."
     )
-    inputs: Union[dict[Name, Union[list[Axis], str, None]], None] = Field(
+    inputs: Union[Inputs, None] = Field(
         None, description='Tensors taken: `image: [b, 3, size, size]`, `ids: "[b, n] int"`.'
     )
-    blocks: Union[dict[Header, Union[list[Statement], BlockTable, None]], None] = Field(
+    blocks: Union[Blocks, None] = Field(
         None,
-        description="Named sub-graphs. The key is the header, quoted: "
+        description="Named sub-graphs. The key is the header, in quotes: "
         '`"mlp(x: [*, d]; ratio = 4) -> [*, d]"`.',
     )
-    graph: Union[list[Statement], None] = Field(None, description="The statements of the model.")
-    outputs: Union[dict[Name, Union[Number, bool, str]], list[Name], None] = Field(
+    graph: Statements = Field(None, description="The statements of the model.")
+    outputs: Union[Outputs, list[Name], None] = Field(
         None, description="Names with expressions, or names bound in the graph."
     )
     weights: Union[dict[str, JsonValue], None] = Field(
-        None, description="For each source a map from the names of its checkpoint to ours."
+        None, description="For each source, a map from the names of its checkpoint to ours."
     )
     parity: Union[dict[str, JsonValue], None] = Field(
         None, description="How to drive the spec from a golden file."
     )
 
 
+class _Plain(GenerateJsonSchema):
+    """Without titles, which repeat the names, and without defaults, which the reader has not."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+
 def json_schema() -> dict[str, object]:
     """Return the JSON Schema of a spec in YAML."""
-    return {"$schema": DIALECT, **SpecFile.model_json_schema()}
+    return {"$schema": DIALECT, **SpecFile.model_json_schema(schema_generator=_Plain)}

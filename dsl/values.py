@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from attnc.dsl.attention import Domain, ScoreTree, Source
+from attnc.dsl.attention import Domain, Grid, ScoreTree, Source
 from attnc.dsl.dims import Dim
 from attnc.dsl.graph import Value
 from attnc.dsl.tree import Block
@@ -92,13 +92,15 @@ class DomainValue:
 class SourceValue:
     """A key and value stream of `attend`, with the tensors its expressions load.
 
-    k is none where the products with it are given.
+    k is none where the products with it are given. The domain is placed on the grid, and names
+    such as `iy` and `slot` get their meaning, when the queries are known.
     """
 
     k: Value | None
     v: Value
     source: Source
     tensors: tuple[tuple[str, Value], ...] = ()
+    grid: Grid | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,13 @@ def test_public_names_are_few_and_stay() -> None:
     assert all(getattr(attnc, name) is not None for name in attnc.__all__)
 
 
+def test_the_version_stands_in_one_way() -> None:
+    import attnc
+
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert settings["project"]["version"] == attnc.__version__
+
+
 def test_importing_and_checking_need_no_torch() -> None:
     program = (
         "import sys, attnc; attnc.check('zoo:crossvit'); "

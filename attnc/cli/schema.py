@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 from attnc.cli.files import write
 from attnc.cli.options import OutputOption
 from attnc.cli.outcome import Outcome
+from attnc.dsl.render import Json
 
 
 def schema(output: OutputOption = "-") -> Outcome:
@@ -16,6 +18,6 @@ def schema(output: OutputOption = "-") -> Outcome:
     data = json_schema()
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     if output == "-":
-        return Outcome(text, data)
+        return Outcome(text, cast(Json, data))
     write(output, text)
     return Outcome(result=output, messages=(f"wrote {output}",))

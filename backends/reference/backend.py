@@ -12,7 +12,7 @@ from torch import Tensor
 from attnc.backends.reference.generate import generate
 from attnc.backends.torch_function import unknown_sizes
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
-from attnc.dsl.attention import SoftmaxKeys
+from attnc.dsl.attention import Attention, SoftmaxKeys
 
 AttentionFunction = Callable[..., Union[Tensor, tuple[Tensor, ...]]]
 
@@ -28,8 +28,9 @@ class ReferenceBackend:
 
     def can(self, site: Site, target: Target) -> Answer:
         """Say yes, on every target, unless an expression needs a size that no shape tells."""
-        if site.attention.normaliser != SoftmaxKeys():
-            return No((f"no text for the normaliser {site.attention.normaliser}",))
+        attention = site.attention
+        if attention.join == "sum" and len(attention.sources) > 1 and not _is_summed(attention):
+            return No(("sources that are summed are normalised apart; attend to each on its own",))
         unknown = unknown_sizes(site)
         if unknown:
             sizes = ", ".join(str(size) for size in unknown)
@@ -39,6 +40,12 @@ class ReferenceBackend:
     def build(self, site: Site, target: Target) -> Kernel:
         """Generate the function; it is the same for all targets."""
         return Kernel(self.name, site.name, generate(site), ("from torch import Tensor",))
+
+
+def _is_summed(attention: Attention) -> bool:
+    """Say whether several sources that are summed have each output asked for."""
+    together = {"index", "back"} if attention.normaliser == SoftmaxKeys() else {"index", "back", "lse"}
+    return together.isdisjoint(attention.outputs)
 
 
 def function(site: Site) -> AttentionFunction:

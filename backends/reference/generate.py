@@ -1,21 +1,37 @@
 """The meaning of an attention as a plain torch function that materialises all scores.
 
 Products are in the dtype of their operands. Softmax takes its statistics in float32 at least, and
-every score that is more than a scaled product is computed there: half precision would round
-positions and biases. Weights return to the dtype of v.
+every score that is more than a scaled product is computed there, as are weights that are more than
+a softmax: half precision would round positions and biases. Weights return to the dtype of v.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from attnc.backends.formula import formula
+from attnc.backends.reference.normalise import (
+    KEYS,
+    QUERIES,
+    Part,
+    lse,
+    normalised,
+    softmax,
+)
+from attnc.backends.reference.post import Reduction
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.torch_scores import LONGEST, Kind, ScoreWriter
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Constant, Dot, ScoreTree, Source
+from attnc.dsl.attention import (
+    Constant,
+    Dot,
+    ScoreTree,
+    SoftmaxBoth,
+    SoftmaxKeys,
+    SoftmaxQueries,
+    Source,
+)
 from attnc.dsl.scorelang import (
     allowed,
+    every_column_has_query,
     every_row_has_key,
     fill,
     has_dot,
@@ -32,33 +48,29 @@ def generate(site: Site) -> str:
     return _Generator(site).source()
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One softmax: the names of its scores, values, and of all else by their suffix."""
-
-    scores: str
-    values: str
-    suffix: str
-    can_be_empty: bool
-
-
 class _Generator:
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._attention = site.attention
         self._sources = site.attention.sources
         self._function = TorchFunction(site)
         self._line = self._function.line
         self._writers = [ScoreWriter(self._function, at) for at in range(len(self._sources))]
-        self._is_wide = "lse" in site.attention.outputs or not all(map(_is_product, self._sources))
+        self._is_wide = _is_wide(site)
+        self._dots: list[str] = []
 
     def source(self) -> str:
         for number in range(len(self._sources)):
             self._repeat_heads(number)
             self._score(number)
         parts = self._parts()
-        results = {"out": self._out(parts), **self._extras(parts)}
-        returned = ", ".join(results[name] for name in self._site.attention.outputs)
-        return self._function.source(formula(self._site.attention), returned)
+        out = self._out(parts)
+        if isinstance(self._attention.normaliser, SoftmaxBoth):
+            self._back(parts[0])
+        self._extras(parts)
+        outputs = self._attention.outputs
+        returned = ", ".join(out if name == "out" else name for name in outputs)
+        return self._function.source(formula(self._attention), returned)
 
     # Scores --------------------------------------------------------------------------------
 
@@ -67,21 +79,23 @@ class _Generator:
         heads, groups = self._site.q.shape[1], self._site.sources[number][0].shape[1]
         if heads == groups:
             return
-        suffix = self._function.suffixes[number]
-        each = f"q.shape[1] // k{suffix}.shape[1]"
+        suffix, query = self._function.suffixes[number], self._function.query
+        each = f"{query}.shape[1] // {self._function.stream(number)}.shape[1]"
         if isinstance(heads, int) and isinstance(groups, int):
             each = str(heads // groups)
-        for name in "kv" if _dots(self._sources[number]) else "v":
+        reads_key = _dots(self._sources[number]) and not self._attention.given
+        for name in "kv" if reads_key else "v":
             self._line(f"{name}{suffix} = {name}{suffix}.repeat_interleave({each}, dim=1)")
 
     def _score(self, number: int) -> None:
         source, suffix = self._sources[number], self._function.suffixes[number]
         score = simplify(source.score)
-        writer = ScoreWriter(self._function, number, self._dot(source, suffix))
+        self._dots.append(self._dot(source, suffix))
+        writer = ScoreWriter(self._function, number, self._dots[number])
         written = writer.floating(score)
         self._line(f"scores{suffix} = {written}")
         if not has_dot(score):
-            shape = f"*q.shape[:3], k{suffix}.shape[2]"
+            shape = f"*{self._function.query}.shape[:3], {self._function.stream(number)}.shape[2]"
             self._line(f"scores{suffix} = scores{suffix}.expand({shape})")
         condition = allowed(source)
         if condition is not None:
@@ -92,37 +106,43 @@ class _Generator:
 
     def _dot(self, source: Source, suffix: str) -> str:
         """Return the expression of `qk`, a name if it is used often or in a long line."""
-        product = f"q @ k{suffix}.transpose(-2, -1)"
+        product = "qk" if self._attention.given else f"q @ k{suffix}.transpose(-2, -1)"
         if self._is_wide and _dots(source):
-            product = f"({product}).to({self._function.working_dtype()})"
+            product = fill("{a}.to({b})", product, self._function.working_dtype())
         length = len(text(simplify(source.score))) + len(product)
-        if _dots(source) > 1 or (_dots(source) and length > LONGEST):
+        if product != "qk" and (_dots(source) > 1 or (_dots(source) and length > LONGEST)):
             self._line(f"qk{suffix} = {product}")
             return f"qk{suffix}"
         return product
 
     # Softmax and sum -----------------------------------------------------------------------
 
-    def _parts(self) -> list[_Part]:
-        """Return the softmaxes: one for each source that is normalised alone, or one for all."""
-        n = self._site.q.shape[2]
-        never_empty = [
-            every_row_has_key(source, n, k.shape[2])
-            for source, (k, _) in zip(self._sources, self._site.sources, strict=True)
-        ]
-        suffixes = self._function.suffixes
+    def _parts(self) -> list[Part]:
+        """Return what is normalised: each source alone, or all together."""
+        suffixes, every = self._function.suffixes, range(len(self._sources))
         if len(suffixes) == 1:
-            return [_Part("scores", "v", "", not never_empty[0])]
-        if self._site.attention.join == "sum":
+            return [self._part("scores", "v", "", (0,))]
+        if self._attention.join == "sum":
             return [
-                _Part(f"scores{suffix}", f"v{suffix}", suffix, not sure)
-                for suffix, sure in zip(suffixes, never_empty, strict=True)
+                self._part(f"scores{suffix}", f"v{suffix}", suffix, (number,))
+                for number, suffix in zip(every, suffixes, strict=True)
             ]
         self._concatenate("scores", -1)
         self._concatenate("v", -2)
-        return [_Part("scores", "v", "", not any(never_empty))]
+        return [self._part("scores", "v", "", tuple(every))]
 
-    def _out(self, parts: list[_Part]) -> str:
+    def _part(self, scores: str, values: str, suffix: str, numbers: tuple[int, ...]) -> Part:
+        n, given = self._site.q.shape[2], self._attention.given
+        streams = [(self._sources[at], n, self._site.sources[at][0].shape[2]) for at in numbers]
+        lack = {
+            KEYS: given or not any(every_row_has_key(*stream) for stream in streams),
+            QUERIES: given or not all(every_column_has_query(*stream) for stream in streams),
+        }
+        is_masked = given or any(allowed(source) is not None for source, _, _ in streams)
+        can_lack = frozenset(axis for axis, lacks in lack.items() if lacks)
+        return Part(scores, values, suffix, numbers, is_masked, can_lack)
+
+    def _out(self, parts: list[Part]) -> str:
         terms = [
             self._scaled(source.weight, f"{self._weights(part)} @ {part.values}", number, part)
             for number, (part, source) in enumerate(zip(parts, self._sources, strict=False))
@@ -133,7 +153,7 @@ class _Generator:
             self._line(f"out{part.suffix} = {term}")
         return " + ".join(f"out{part.suffix}" for part in parts)
 
-    def _scaled(self, factor: ScoreTree | None, product: str, number: int, part: _Part) -> str:
+    def _scaled(self, factor: ScoreTree | None, product: str, number: int, part: Part) -> str:
         """Return `factor * product` in the dtype of v."""
         if factor is None:
             return product
@@ -144,50 +164,58 @@ class _Generator:
         scaled = fill("{a} * {b}", written, product)
         return scaled if piece.kind is Kind.NUMBER else f"({scaled}).to({part.values}.dtype)"
 
-    def _weights(self, part: _Part) -> str:
+    def _weights(self, part: Part) -> str:
         """Return the weights in the dtype of v, as a name where they are used again."""
-        narrowed = f".to({part.values}.dtype)" if self._is_wide else ""
-        weights = f"weights{part.suffix}"
-        if part.can_be_empty:
-            empty = self._empty(part)
-            self._line(f"{weights} = {part.scores}.masked_fill({empty}, 0.0).softmax(-1)")
-            self._line(f"{weights} = {weights}.masked_fill({empty}, 0.0){narrowed}")
+        written = normalised(self._function, part, self._attention.normaliser, self._sink())
+        written = Reduction(self._function, part, self._dots).written(written)
+        outputs, weights = self._attention.outputs, part.weights
+        if "received" in outputs:
+            self._line(f"{weights} = {written}")
+            self._line(f"received{part.suffix} = {weights}.sum(-2)")
+            written = weights
+        narrowed = self._narrowed(written, part.values)
+        if "weights" in outputs or written.startswith(weights) or len(written) > LONGEST // 2:
+            if narrowed != weights:
+                self._line(f"{weights} = {narrowed}")
             return weights
-        softmax = f"{part.scores}.softmax(-1){narrowed}"
-        if "weights" not in self._site.attention.outputs:
-            return softmax
-        self._line(f"{weights} = {softmax}")
-        return weights
+        return narrowed
 
-    def _empty(self, part: _Part) -> str:
-        """Name the queries without a key: a softmax over nothing would be NaN."""
-        empty = f"empty{part.suffix}"
-        rows = f"{part.scores}.isneginf().all(-1, keepdim=True)"
-        self._line(f"{empty} = {rows}  # queries without a key")
-        return empty
+    def _narrowed(self, written: str, values: str) -> str:
+        return fill("{a}.to({b})", written, f"{values}.dtype") if self._is_wide else written
+
+    def _sink(self) -> str:
+        """Return the expression of the score of a key without a value; empty without one."""
+        match self._attention.normaliser:
+            case SoftmaxKeys(sink) if sink is not None:
+                return self._writers[0].floating(sink)
+        return ""
 
     # Further outputs -----------------------------------------------------------------------
 
-    def _extras(self, parts: list[_Part]) -> dict[str, str]:
-        outputs = self._site.attention.outputs
+    def _back(self, part: Part) -> None:
+        """Bind `back`: the same scores, read by the keys."""
+        written = self._narrowed(softmax(self._function, part, QUERIES, "back"), "vq")
+        self._line(f"back = {fill('{a}.transpose(-2, -1) @ {b}', written, 'vq')}")
+
+    def _extras(self, parts: list[Part]) -> None:
+        outputs = self._attention.outputs
         if len(parts) > 1:
-            for name in ("weights", "scores"):
+            for name in ("weights", "scores", "received"):
                 if name in outputs or (name == "scores" and "lse" in outputs):
                     self._concatenate(name, -1)
-        if "lse" in outputs:
-            self._lse(parts)
-        return {"weights": "weights", "scores": "scores", "lse": "lse"}
-
-    def _lse(self, parts: list[_Part]) -> None:
+        if "lse" not in outputs:
+            return
+        is_over_queries = isinstance(self._attention.normaliser, SoftmaxQueries)
         whole = parts[0]
         if len(parts) > 1:
-            whole = _Part("scores", "v", "", all(part.can_be_empty for part in parts))
-        if not whole.can_be_empty:
-            self._line("lse = scores.logsumexp(-1)")
-            return
-        empty = self._empty(whole) if len(parts) > 1 else "empty"
-        self._line(f"lse = scores.masked_fill({empty}, 0.0).logsumexp(-1)")
-        self._line(f"lse = lse.masked_fill({empty}.squeeze(-1), -torch.inf)")
+            whole = self._part("scores", "v", "", tuple(range(len(self._sources))))
+        lse(
+            self._function,
+            whole,
+            QUERIES if is_over_queries else KEYS,
+            has_sink=bool(self._sink()),
+            is_known=len(parts) == 1,
+        )
 
     def _concatenate(self, name: str, axis: int) -> None:
         parts = ", ".join(f"{name}{suffix}" for suffix in self._function.suffixes)
@@ -196,11 +224,20 @@ class _Generator:
 
 def _dots(source: Source) -> int:
     """Count the uses of `qk`."""
-    trees = (simplify(source.score), allowed(source) or Constant(True))
-    return sum(isinstance(part, Dot) for tree in trees for part in subtrees(tree))
+    trees = (source.score, allowed(source) or Constant(True), source.post or Constant(0.0))
+    return sum(isinstance(part, Dot) for tree in trees for part in subtrees(simplify(tree)))
+
+
+def _is_wide(site: Site) -> bool:
+    """Say whether scores and weights are kept in float32 or better beyond what softmax does."""
+    attention = site.attention
+    is_softmax = attention.normaliser in (SoftmaxKeys(), SoftmaxQueries(), SoftmaxBoth())
+    is_plain = is_softmax and attention.renormalise is None
+    has_statistics = not {"lse", "received"}.isdisjoint(attention.outputs)
+    return has_statistics or not (is_plain and all(map(_is_product, attention.sources)))
 
 
 def _is_product(source: Source) -> bool:
-    """Say whether the score is `qk * number`."""
+    """Say whether the score is `qk * number`, and nothing is done with the weights."""
     score = scaled_product(source.score)
-    return score is not None and score.bias is None and score.scale != 0
+    return score is not None and score.bias is None and score.scale != 0 and source.post is None

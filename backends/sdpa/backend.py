@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from attnc.backends.sdpa.generate import call, function, mask
 from attnc.backends.torch_function import unknown_sizes
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
-from attnc.dsl.attention import SoftmaxKeys
 from attnc.dsl.scorelang import allowed, has_dot, scaled_product, simplify, text
 
 IMPORTS = ("import torch.nn.functional as F", "from torch import Tensor")
@@ -34,8 +33,7 @@ def _obstacles(site: Site) -> Iterator[str]:
     attention = site.attention
     if len(attention.sources) > 1:
         yield f"{len(attention.sources)} sources; it takes one"
-    if attention.normaliser != SoftmaxKeys():
-        yield "it normalises by softmax over keys only"
+    yield from beyond_softmax(site)
     if attention.outputs != ("out",):
         yield f"it returns the output only, not {', '.join(attention.outputs[1:])}"
     for size in unknown_sizes(site):

@@ -21,7 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
-from attnc.backends.torch_function import site_types
+from attnc.compiler.sites import site_types
 from attnc.backends.triton.backend import TritonBackend
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.problem import digest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from attnc.backends.formula import beyond_softmax
 from attnc.backends.torch_function import unknown_sizes
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.compiler.kernel import Site, Target
@@ -16,7 +17,13 @@ WIDEST = 256
 
 def reasons_against(site: Site, target: Target) -> list[str]:
     """Return why the site cannot be computed on the target; none where it can."""
-    return [*_of_target(target), *_of_shapes(site), *_of_outputs(site), *_of_expressions(site)]
+    return [
+        *_of_target(target),
+        *beyond_softmax(site),
+        *_of_shapes(site),
+        *_of_outputs(site),
+        *_of_expressions(site),
+    ]
 
 
 def _of_target(target: Target) -> Iterator[str]:
@@ -45,7 +52,7 @@ def _of_shapes(site: Site) -> Iterator[str]:
 
 def _of_outputs(site: Site) -> Iterator[str]:
     attention = site.attention
-    extra = [name for name in attention.outputs if name not in ("out", "lse")]
+    extra = [name for name in attention.outputs if name in ("weights", "scores")]
     if extra:
         yield f"{' and '.join(extra)} would be stored in full; the reference backend gives them"
     if "lse" in attention.outputs and attention.join == "sum" and len(attention.sources) > 1:

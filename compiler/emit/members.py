@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from attnc.compiler.emit.code import (
     Assign,
@@ -44,11 +45,11 @@ class Member:
     kind: str = "module"
 
 
-@dataclass(slots=True)
 class Folder:
-    """What stands under one name: members and further folders."""
+    """What stands under one name: members and further folders. Add all before asking."""
 
-    entries: dict[str, Folder | Member] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.entries: dict[str, Folder | Member] = {}
 
     def add(self, path: str, member: Member) -> None:
         """Put a member at a path."""
@@ -60,12 +61,12 @@ class Folder:
         if isinstance(inner, Folder):
             inner.add(rest, member)
 
-    @property
+    @cached_property
     def is_list(self) -> bool:
         """Say whether the names are 0, 1, 2 ..."""
         return list(self.entries) == [str(number) for number in range(len(self.entries))]
 
-    @property
+    @cached_property
     def is_numbered(self) -> bool:
         """Say whether all names are numbers, with gaps or not."""
         return all(name.isdigit() for name in self.entries)

@@ -147,9 +147,9 @@ class Names:
 
     def _bind(self, node: str, wish: str, at: int, mine: set[str]) -> str:
         wish = identifier(wish)
-        wished = set(self.wishes.values()) - {wish}
         alive = {name for name, owner in self._owner.items() if self._last_use.get(owner, -1) > at}
-        name = unused(wish, self.reserved | alive | mine | wished)
+        taken = self.reserved | alive | mine
+        name = wish if wish not in taken else unused(wish, taken | set(self.wishes.values()))
         self._owner[name] = node
         self._named[node] = name
         self.used.add(name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import fx
 
-from attnc import __version__
+from attnc.dsl.version import VERSION
 from attnc.compiler.artefact import MANIFEST, Artefact, digest
 from attnc.compiler.emit.classes import Classes
 from attnc.compiler.emit.kernels_file import KernelFile
@@ -73,7 +73,7 @@ def _header(graph: Graph, spec: str) -> str:
     doc = " ".join((graph.spec.doc or f"The model {graph.spec.model}.").split())
     variant = f", variant {graph.variant}" if graph.variant else ""
     made = (
-        f"Compiled by attnc {__version__} (`attnc compile`) from spec.attn{variant},\n"
+        f"Compiled by attnc {VERSION} (`attnc compile`) from spec.attn{variant},\n"
         f"SHA-256 {digest(spec.encode())}."
     )
     return "\n".join(docstring([doc, _paper(graph.spec.paper), made], ""))

@@ -27,6 +27,8 @@ from attnc.compiler.emit.naming import identifier
 from attnc.compiler.emit.reader import read_expression, read_spec
 from attnc.compiler.kernel import Kernel, Site
 from attnc.compiler.leaf import Attend
+from attnc.compiler.sites import site_operands
+from attnc.compiler.sites import site_operands
 from attnc.compiler.unit import Origin
 from attnc.dsl.dims import Size
 from attnc.dsl.graph import Body, TensorType, Value
@@ -297,9 +299,7 @@ def _turn(node: fx.Node) -> tuple[int, ...]:
 def _kernel_call(kernel: Kernel, site: Site, operands: tuple[Expr, ...], said: Expr | None) -> Expr:
     if kernel.call is None:
         return Call(Name(kernel.name), operands)
-    pairs = len(site.sources)
-    names = ["q", *(f"{kv}{at}" for at in range(pairs) for kv in "kv")]
-    names += [f"t{at}" for at in range(len(operands) - len(names))]
+    names = [name for name, _ in site_operands(site)]
     holes = {f"hole_{name}": expr for name, expr in zip(names, operands, strict=True)}
     template = read_expression(_HOLE.sub(r"hole_\1", kernel.call))
 

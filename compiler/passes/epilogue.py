@@ -22,6 +22,7 @@ from attnc.compiler.kernel import Site, Target
 from attnc.compiler.leaf import Attend
 from attnc.compiler.passes.fusible import fusible
 from attnc.compiler.passes.rewrite import distinct, replace_node, rewritten
+from attnc.compiler.sites import site_operands
 from attnc.compiler.template import nodes_in
 from attnc.dsl import scorelang
 from attnc.dsl.attention import Apply, Constant, Dot, ScoreTree, Source, Where
@@ -95,12 +96,12 @@ def _factors(node: fx.Node, site: Site) -> Iterator[tuple[int | None, fx.Node, f
 
     Each is (the source whose k it scales, or none for q; the scaling node; its factor).
     """
-    keys = {1 + 2 * source: source for source in range(len(site.sources))}
-    for at, operand in enumerate(node.args):
-        if (at == 0 or at in keys) and isinstance(operand, fx.Node):
+    sources = {"q": None, **{f"k{number}": number for number in range(len(site.sources))}}
+    for (name, _), operand in zip(site_operands(site), node.args, strict=True):
+        if name in sources and isinstance(operand, fx.Node):
             scaling = _scaling(operand, node)
             if scaling is not None:
-                yield keys.get(at), *scaling
+                yield sources[name], *scaling
 
 
 def _scaling(operand: fx.Node, reader: fx.Node) -> tuple[fx.Node, float] | None:
@@ -142,7 +143,9 @@ def _scaled(site: Site, at: int | None, factor: float) -> Site:
         if isinstance(domain, Where):
             domain = Where(_replaced(domain.condition, scaled))
         mask = None if source.mask is None else _replaced(source.mask, scaled)
-        return replace(source, domain=domain, score=_replaced(source.score, scaled), mask=mask)
+        post = None if source.post is None else _replaced(source.post, scaled)
+        score = _replaced(source.score, scaled)
+        return replace(source, domain=domain, score=score, mask=mask, post=post)
 
     sources = site.attention.sources
     kept = (source if at not in (None, s) else changed(source) for s, source in enumerate(sources))

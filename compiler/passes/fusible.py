@@ -13,6 +13,7 @@ from torch import fx, nn
 from attnc.compiler.cost import type_bytes
 from attnc.compiler.kernel import Site, Target
 from attnc.compiler.passes.shapes import origin, type_of
+from attnc.compiler.sites import site_operands
 from attnc.compiler.targets import float_bytes
 from attnc.dsl.dims import Size
 from attnc.dsl.graph import TensorType
@@ -36,8 +37,8 @@ class Fusible:
 def fusible(node: fx.Node, site: Site, module: nn.Module, target: Target) -> tuple[Fusible, ...]:
     """Return what could be fused into an attention node of a block."""
     found = []
-    for (operand, type_), argument in zip(_operands(site), node.args, strict=False):
-        if isinstance(argument, fx.Node):
+    for (operand, type_), argument in zip(site_operands(site), node.args, strict=False):
+        if isinstance(argument, fx.Node) and not operand.startswith("t"):
             found.append((operand, type_, [*_feeding(argument, module)]))
     result = type_of(node)
     if result is not None:
@@ -48,13 +49,6 @@ def fusible(node: fx.Node, site: Site, module: nn.Module, target: Target) -> tup
         for operand, type_, names in found
         if names
     )
-
-
-def _operands(site: Site) -> Iterator[tuple[str, TensorType]]:
-    yield "q", site.q
-    for number, (k, v) in enumerate(site.sources):
-        yield f"k{number}", k
-        yield f"v{number}", v
 
 
 def _feeding(node: fx.Node, module: nn.Module) -> Iterator[str]:

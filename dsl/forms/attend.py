@@ -14,7 +14,6 @@ from attnc.dsl.attention import (
     SoftmaxBoth,
     Source,
     Unnormalised,
-    Where,
 )
 from attnc.dsl.builder import Builder
 from attnc.dsl.expressions import fail
@@ -22,6 +21,7 @@ from attnc.dsl.forms.agreement import check_agreement
 from attnc.dsl.forms.capture import noted, typed_capture
 from attnc.dsl.forms.form import Form, arguments, tensor
 from attnc.dsl.forms.normalisers import Tensors, normaliser
+from attnc.dsl.forms.placing import placed
 from attnc.dsl.forms.results import result_types
 from attnc.dsl.forms.sources import PIECES, make_source
 from attnc.dsl.graph import Arg, Value
@@ -39,7 +39,7 @@ def _attend(builder: Builder, expr: tree.Call, label: str | None) -> object:
     q, sources = _streams(builder, positional, named, expr)
     vq = tensor(builder, named["vq"], "vq") if "vq" in named else None
     tensors: Tensors = {}
-    pieces = tuple(_merged(source, tensors) for source in sources)
+    pieces = tuple(_merged(source, placed(source, q, expr.span), tensors) for source in sources)
     rows = _rows(builder, named.get("renormalize"), tensors)
     normalised = _normaliser(builder, named, tensors)
     two_ways = ("back",) if isinstance(normalised, SoftmaxBoth) else ()
@@ -115,15 +115,11 @@ def _sources(
     return sources
 
 
-def _merged(source: SourceValue, tensors: Tensors) -> Source:
-    """Return the source with its tensors noted under names that all sources share."""
-    piece = source.source
-    domain = piece.domain
-    if isinstance(domain, Where):
-        domain = Where(noted(domain.condition, source.tensors, tensors))
+def _merged(source: SourceValue, piece: Source, tensors: Tensors) -> Source:
+    """Return a placed source with its tensors noted under names that all sources share."""
     return replace(
         piece,
-        domain=domain,
+        domain=scorelang.with_trees(piece.domain, lambda each: noted(each, source.tensors, tensors)),
         score=noted(piece.score, source.tensors, tensors),
         mask=None if piece.mask is None else noted(piece.mask, source.tensors, tensors),
         weight=None if piece.weight is None else noted(piece.weight, source.tensors, tensors),

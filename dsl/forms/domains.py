@@ -1,4 +1,4 @@
-"""Domains: `causal(offset)`, `band(left, right)`, `where(condition)`."""
+"""Domains by name: `causal(offset)`, `band(left, right)`, `where(condition)`, and all others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from attnc.dsl.dims import Size
 from attnc.dsl.expressions import fail
 from attnc.dsl.forms.capture import typed_capture
 from attnc.dsl.forms.form import Form
+from attnc.dsl.forms.indexed import INDEXED
+from attnc.dsl.forms.spatial import SPATIAL
 from attnc.dsl.values import DomainValue
 
 
@@ -49,5 +51,7 @@ DOMAINS: Mapping[str, Form] = {
     "causal": Form(_causal),
     "band": Form(_band),
     "where": Form(_where, lambda call: len(call.arguments) == 1),
+    **SPATIAL,
+    **INDEXED,
 }
 """`all` and `causal` alone are constants; `where` of three arguments is an operator."""

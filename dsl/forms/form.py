@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from attnc.dsl import codes, tree
 from attnc.dsl.builder import Builder
+from attnc.dsl.dims import Dim, Shape
 from attnc.dsl.expressions import fail
 from attnc.dsl.graph import Value
 from attnc.dsl.suggest import did_you_mean
@@ -48,3 +49,24 @@ def tensor(builder: Builder, expr: tree.Expr, name: str) -> Value:
             expr.span, what=f"{name} of attend", detail=f"takes a tensor, not {noun(value)}"
         ))  # fmt: skip
     return value
+
+
+def sizes(
+    builder: Builder, expr: tree.Expr, op: str, parameter: str, least: int = 1
+) -> Shape:
+    """Evaluate an argument that is a size or a list of sizes, none below `least`."""
+    value = builder.evaluate(expr)
+    items = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    found = tuple(
+        item
+        for item in items
+        if isinstance(item, Dim) or (isinstance(item, int) and not isinstance(item, bool))
+    )
+    if not items or len(found) < len(items) or any(
+        isinstance(item, int) and item < least for item in found
+    ):
+        fail(codes.ARGUMENT.at(
+            expr.span, op=op,
+            detail=f"{parameter} is a size or a list of sizes from {least} on, not {noun(value)}",
+        ))  # fmt: skip
+    return found

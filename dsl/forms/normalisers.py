@@ -91,12 +91,13 @@ def normaliser(builder: Builder, expr: tree.Expr | None, tensors: Tensors) -> No
         ))  # fmt: skip
     found: dict[str, object] = {}
     for each in options:
-        if each.name not in row.options or each.name in found:
+        read = row.options.get(each.name or "")
+        if read is None or each.name in found:
             fail(codes.ARGUMENT.at(
                 each.span, op="attend",
                 detail=f"{name} takes {', '.join(row.options) or 'no options'}, each once",
             ))  # fmt: skip
-        found[each.name] = row.options[each.name](builder, each.value, tensors)
+        found[str(each.name)] = read(builder, each.value, tensors)
     return row.make(**{key: value for key, value in found.items() if value is not None})
 
 

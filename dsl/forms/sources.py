@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attnc.dsl import codes, scorelang, tree
-from attnc.dsl.attention import All, Constant, Domain, Dot, ScoreTree, Source, Weight, Where
+from attnc.dsl.attention import All, Constant, Domain, Dot, Grid, ScoreTree, Source, Weight
 from attnc.dsl.builder import Builder
 from attnc.dsl.dims import Dim
 from attnc.dsl.expressions import fail
 from attnc.dsl.forms.capture import Extra, noted, typed_capture
-from attnc.dsl.forms.form import Form, arguments, tensor
+from attnc.dsl.forms.form import Form, arguments, sizes, tensor
 from attnc.dsl.graph import Value
 from attnc.dsl.spans import Span
 from attnc.dsl.values import DomainValue, SourceValue, noun
 
-PIECES = ("domain", "score", "scale", "mask", "weight", "post")
+PIECES = ("domain", "score", "scale", "mask", "weight", "post", "grid", "key_grid")
 """What a source says for itself."""
 
 
@@ -40,7 +40,8 @@ def make_source(
     mask = _piece(builder, named.get("mask"), "bool", extra, tensors)
     weight = _piece(builder, named.get("weight"), "float", extra, tensors)
     post = _piece(builder, named.get("post"), "float", {**extra, "w": Weight()}, tensors)
-    return SourceValue(k, v, Source(domain, score, mask, weight, post), tuple(tensors.items()))
+    source = Source(domain, score, mask, weight, post)
+    return SourceValue(k, v, source, tuple(tensors.items()), _grid(builder, named))
 
 
 def _scale(
@@ -63,17 +64,30 @@ def _scale(
     return {"scale": float(width) ** -0.5}
 
 
+def _grid(builder: Builder, named: Mapping[str, tree.Expr]) -> Grid | None:
+    """Return the grid of the tokens; keys have that of the queries unless stated."""
+    if "grid" not in named:
+        if "key_grid" in named:
+            fail(codes.ARGUMENT.at(
+                named["key_grid"].span, op="attend", detail="key_grid goes with grid"
+            ))  # fmt: skip
+        return None
+    queries = sizes(builder, named["grid"], "attend", "grid")
+    keys = sizes(builder, named["key_grid"], "attend", "key_grid") if "key_grid" in named else None
+    return Grid(queries, keys or queries)
+
+
 def _domain(builder: Builder, expr: tree.Expr | None, tensors: dict[str, Value]) -> Domain:
     value = DomainValue(All()) if expr is None else builder.evaluate(expr)
     if not isinstance(value, DomainValue):
         where = expr.span if expr is not None else None
         fail(codes.ARGUMENT.at(
             where, op="attend", detail=f"domain is a domain, not {noun(value)}",
-            hint="domains are all, causal, causal(offset), band(left, right), where(condition)",
+            hint="domains are all, causal, band, where, windows, stripes, neighborhood, "
+            "overlapping, groups, blocks, routed, per_heads",
         ))  # fmt: skip
-    if isinstance(value.domain, Where):
-        return Where(noted(value.domain.condition, value.tensors, tensors))
-    return value.domain
+    used = value.tensors
+    return scorelang.with_trees(value.domain, lambda each: noted(each, used, tensors))
 
 
 def _piece(

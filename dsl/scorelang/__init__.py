@@ -17,6 +17,7 @@ from attnc.dsl.scorelang.bounds import (
 from attnc.dsl.scorelang.build import BUILTINS, Known, ScoreError, ScoreScope, build
 from attnc.dsl.scorelang.construct import ScoreTypeError, apply
 from attnc.dsl.scorelang.derivative import derivative
+from attnc.dsl.scorelang.domains import PLACE_NAMES, key_count, place_names, slot, with_trees
 from attnc.dsl.scorelang.functions import FUNCTIONS, Function
 from attnc.dsl.scorelang.printing import fill, text
 from attnc.dsl.scorelang.ranges import at_least, decide, interval, whole_range
@@ -44,6 +45,7 @@ __all__ = [
     "KeyRangeText",
     "Known",
     "LinearBand",
+    "PLACE_NAMES",
     "ScaledProduct",
     "ScoreError",
     "ScoreScope",
@@ -66,20 +68,24 @@ __all__ = [
     "has_dot",
     "has_weight",
     "interval",
+    "key_count",
     "is_scalar",
     "key_range",
     "key_range_text",
     "loads",
     "make",
+    "place_names",
     "power",
     "product",
     "rename",
     "replaced",
     "scaled_product",
     "simplify",
+    "slot",
     "size_tree",
     "subtrees",
     "text",
     "whole_range",
     "with_sizes",
+    "with_trees",
 ]

@@ -13,7 +13,9 @@ from attnc.dsl.attention import Constant, Coordinate, Dot, Extent, Load, ScoreTr
 from attnc.dsl.dims import Dim
 from attnc.dsl.graph import TensorType
 from attnc.dsl.scorelang.construct import ScoreTypeError
+from attnc.dsl.scorelang.domains import PLACE_NAMES
 from attnc.dsl.scorelang.functions import CALLABLE, binary
+from attnc.dsl.scorelang.grids import GRID_COORDINATES
 from attnc.dsl.scorelang.simplify import make, power
 from attnc.dsl.scorelang.walk import COORDINATES
 from attnc.dsl.spans import Span
@@ -22,7 +24,10 @@ from attnc.dsl.suggest import did_you_mean
 Known = Union[bool, int, float, Dim, TensorType, Weight]
 """What a name may stand for: a number, a size, a tensor of this type, the weight in a post."""
 
-BUILTINS: dict[str, ScoreTree] = {"qk": Dot(), **{name: Coordinate(name) for name in COORDINATES}}
+BUILTINS: dict[str, ScoreTree] = {
+    "qk": Dot(),
+    **{name: Coordinate(name) for name in (*COORDINATES, *GRID_COORDINATES, *PLACE_NAMES)},
+}
 """Names with a meaning of their own in a score; they hide others of the same spelling."""
 
 COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import mul
@@ -28,12 +28,15 @@ from attnc.dsl.attention import (
     Windows,
 )
 from attnc.dsl.dims import Shape, Size
-from attnc.dsl.scorelang.grids import Reach, along, query_slots, ranges, reaches
+from attnc.dsl.scorelang.grids import Reach, along, grid_coordinates, query_slots, ranges, reaches
 from attnc.dsl.scorelang.ranges import decide
 from attnc.dsl.scorelang.simplify import TRUE, make, size_tree
 
 I, J, H = Coordinate("i"), Coordinate("j"), Coordinate("h")
 ZERO = Constant(0)
+
+PLACE_NAMES = ("slot", "query_slot", "key_count")
+"""Names whose meaning a domain gives: see the functions of these names."""
 
 Spatial = Windows | Neighborhood | Overlapping
 """Domains that are a product over the axes of a grid."""
@@ -119,6 +122,16 @@ def key_count(domain: Domain, grid: Grid) -> ScoreTree | None:
         case PerHeads(domains):
             return _of_each(domain, [key_count(each, grid) for each in domains])
     return None
+
+
+def place_names(domain: Domain, grid: Grid) -> Mapping[str, ScoreTree | None]:
+    """Return what names that depend on the grid and the placed domain stand for; none for nothing."""
+    return {
+        **grid_coordinates(grid),
+        "slot": slot(domain),
+        "query_slot": query_slot(domain),
+        "key_count": key_count(domain, grid),
+    }
 
 
 def with_trees(domain: Domain, change: Callable[[ScoreTree], ScoreTree]) -> Domain:

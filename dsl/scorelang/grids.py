@@ -137,6 +137,8 @@ def _shifted(domain: Windows, grid: Grid, axis: int, token: str) -> ScoreTree:
 
 def _window_slot(domain: Windows, grid: Grid, axis: int, token: str) -> ScoreTree:
     size, step = window_size(domain, grid, axis), domain.dilation[axis]
+    if domain.size[axis] is None and not domain.wrap and step == 1:
+        return _shifted(domain, grid, axis, token)
     within = make("mod", _shifted(domain, grid, axis, token), size_tree(size * step))
     return _over(within, step)
 

@@ -35,7 +35,12 @@ def coordinates(tree: ScoreTree) -> frozenset[str]:
 
 def extents(tree: ScoreTree) -> frozenset[Size]:
     """Return the sizes that the tree reads."""
-    return frozenset(part.size for part in subtrees(tree) if isinstance(part, Extent))
+    parts = list(subtrees(tree))
+    counts = (part.count for part in parts if isinstance(part, Among))
+    return frozenset(
+        [*(part.size for part in parts if isinstance(part, Extent)),
+         *(count for count in counts if not isinstance(count, int))]
+    )  # fmt: skip
 
 
 def has_dot(tree: ScoreTree) -> bool:
@@ -82,7 +87,12 @@ def with_sizes(tree: ScoreTree, values: Mapping[str, Size]) -> ScoreTree:
     """Return the tree with symbols of its sizes replaced."""
 
     def change(part: ScoreTree) -> ScoreTree:
-        return Extent(substitute(part.size, values)) if isinstance(part, Extent) else part
+        match part:
+            case Extent(size):
+                return Extent(substitute(size, values))
+            case Among(_, _, count):
+                return replace(part, count=substitute(count, values))
+        return part
 
     return replaced(tree, change)
 

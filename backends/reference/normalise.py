@@ -1,0 +1,142 @@
+"""The normalisers as lines of torch: from scores [b, h, n, m], masked pairs -inf, to weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attnc.backends.torch_function import TorchFunction
+from attnc.dsl.attention import (
+    ArgmaxKeys,
+    ArgmaxQueries,
+    Normaliser,
+    Ratio,
+    ReluPower,
+    Sigmoid,
+    SoftmaxQueries,
+    Unnormalised,
+)
+
+KEYS, QUERIES = -1, -2
+"""Axes of scores."""
+
+_LACKING = {KEYS: ("empty", "queries without a key"), QUERIES: ("unseen", "keys without a query")}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Scores that are normalised together: those of one source, or of all.
+
+    Attributes:
+        scores: the variable that holds them, as `values` holds those of v.
+        suffix: of the names of all else.
+        sources: their numbers.
+        is_masked: whether a score may be -inf.
+        can_lack: the axes along which all scores may be -inf.
+    """
+
+    scores: str
+    values: str
+    suffix: str
+    sources: tuple[int, ...]
+    is_masked: bool
+    can_lack: frozenset[int]
+
+    @property
+    def weights(self) -> str:
+        """The variable for the weights."""
+        return f"weights{self.suffix}"
+
+
+def normalised(made: TorchFunction, part: Part, normaliser: Normaliser, sink: str) -> str:
+    """Add what goes before and return the expression of the weights, in the dtype of the scores.
+
+    Args:
+        sink: the expression of the score of a key without a value; empty where there is none.
+    """
+    match normaliser:
+        case SoftmaxQueries():
+            return softmax(made, part, QUERIES, part.weights)
+        case ArgmaxKeys():
+            return _one_hot(made, part, KEYS)
+        case ArgmaxQueries():
+            return _one_hot(made, part, QUERIES)
+        case Sigmoid():
+            return f"{part.scores}.sigmoid()"
+        case ReluPower(power):
+            return f"{part.scores}.relu()" + {1: "", 2: ".square()"}.get(power, f".pow({power!r})")
+        case Unnormalised():
+            return _scores_or_zero(part)
+        case Ratio():
+            return _ratio(made, part, normaliser)
+    if sink:
+        made.line(f"{padded(part)} = {_padded(part, sink)}")
+        return f"{padded(part)}.softmax(-1)[..., :-1]"
+    return softmax(made, part, KEYS, part.weights)
+
+
+def softmax(made: TorchFunction, part: Part, axis: int, name: str) -> str:
+    """Return a softmax along an axis, with `name` to hold it on the way; over nothing it is 0."""
+    if axis not in part.can_lack:
+        return f"{part.scores}.softmax({axis})"
+    nothing = lacking(made, part, axis)
+    made.line(f"{name} = {part.scores}.masked_fill({nothing}, 0.0).softmax({axis})")
+    return f"{name}.masked_fill({nothing}, 0.0)"
+
+
+def lacking(made: TorchFunction, part: Part, axis: int) -> str:
+    """Name where all scores along an axis are -inf: a softmax there would be NaN."""
+    stem, meaning = _LACKING[axis]
+    name = f"{stem}{part.suffix}"
+    made.line(f"{name} = {part.scores}.isneginf().all({axis}, keepdim=True)  # {meaning}")
+    return name
+
+
+def lse(made: TorchFunction, part: Part, axis: int, *, has_sink: bool, is_known: bool) -> None:
+    """Add the lines of `lse`. `is_known` says that where it is -inf has its name already."""
+    if has_sink:
+        made.line(f"lse = {padded(part)}.logsumexp(-1)")
+    elif axis not in part.can_lack:
+        made.line(f"lse = {part.scores}.logsumexp({axis})")
+    else:
+        known = f"{_LACKING[axis][0]}{part.suffix}"
+        nothing = known if is_known else lacking(made, part, axis)
+        made.line(f"lse = {part.scores}.masked_fill({nothing}, 0.0).logsumexp({axis})")
+        made.line(f"lse = lse.masked_fill({nothing}.squeeze({axis}), -torch.inf)")
+
+
+def padded(part: Part) -> str:
+    """Return the variable for the scores with the sink behind."""
+    return f"padded{part.suffix}"
+
+
+def _padded(part: Part, sink: str) -> str:
+    return f"torch.cat(({part.scores}, {sink}.expand(*{part.scores}.shape[:-1], 1)), dim=-1)"
+
+
+def _one_hot(made: TorchFunction, part: Part, axis: int) -> str:
+    """Return 1 at the best, 0 elsewhere; bind `index` where it is an output."""
+    made.line(f"best = {part.scores}.argmax({axis}, keepdim=True)  # the first of equals")
+    one_hot, index = f"torch.zeros_like({part.scores}).scatter({axis}, best, 1.0)", "best"
+    if axis in part.can_lack:
+        nothing = lacking(made, part, axis)
+        made.line(f"{part.weights} = {one_hot}")
+        one_hot, index = f"{part.weights}.masked_fill({nothing}, 0.0)", f"best.masked_fill({nothing}, -1)"
+    if "index" in made.site.attention.outputs:
+        made.line(f"index = {index}.squeeze({axis})")
+    return one_hot
+
+
+def _scores_or_zero(part: Part) -> str:
+    if not part.is_masked:
+        return part.scores
+    return f"{part.scores}.masked_fill({part.scores}.isneginf(), 0.0)"
+
+
+def _ratio(made: TorchFunction, part: Part, ratio: Ratio) -> str:
+    made.line(f"{part.weights} = {_scores_or_zero(part)}")
+    total = f"{part.weights}.sum(-1, keepdim=True)"
+    if ratio.floor is not None:
+        total += f".clamp(min={ratio.floor!r})"
+    if KEYS in part.can_lack and not ratio.eps and not ratio.floor:
+        total += f".masked_fill({lacking(made, part, KEYS)}, 1.0)"
+    return f"{part.weights} / {f'({total} + {ratio.eps!r})' if ratio.eps else total}"
