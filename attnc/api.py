@@ -6,6 +6,7 @@ imported by `compile`, `emit`, `plan` and `verify` only.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,11 +92,13 @@ class Compilation:
         target: `cpu`, `cuda:90`, `hip:gfx942` ...; or `reference`, `sdpa`, `triton`: that backend
             for every attention that it can compute, whatever the preference of the target.
         sizes: values of symbolic sizes, for costs; those missing are counted as `BATCH`, `LENGTH`.
+        interpreted: let Triton's kernels run on the CPU, in its interpreter.
     """
 
     graph: Graph
     target: str = "cpu"
     sizes: Mapping[str, int] | None = None
+    interpreted: bool = False
     print_after: str | None = None
     show: Callable[[str], None] = print
 
@@ -113,17 +116,14 @@ class Compilation:
     @cached_property
     def plan(self) -> Plan:
         """Which backend computes each attention, and why."""
-        from attnc.backends import backends
         from attnc.compiler.plan import plan
 
-        return plan(self.module, self.plan_target, self._candidates(backends()), self.all_sizes)
+        return plan(self.module, self.plan_target, self.backends, self.all_sizes)
 
     @cached_property
     def kernels(self) -> Mapping[Site, Kernel]:
         """The generated kernel of each distinct attention."""
-        from attnc.backends import backends
-
-        by_name = {backend.name: backend for backend in backends()}
+        by_name = {backend.name: backend for backend in self.backends}
         return {
             site.site: by_name[site.chosen].build(site.site, self.plan_target)
             for site in self.plan.sites
@@ -153,8 +153,12 @@ class Compilation:
                     names.setdefault(name, BATCH if axis == 0 else LENGTH)
         return {**names, **(self.sizes or {})}
 
-    def _candidates(self, known: tuple[Backend, ...]) -> tuple[Backend, ...]:
-        """With a backend asked for by name, leave out all others but the reference."""
+    @cached_property
+    def backends(self) -> tuple[Backend, ...]:
+        """All backends; with one asked for by name, that and the reference."""
+        from attnc.backends import backends
+
+        known = backends(with_plain=not self.interpreted)
         if self.target not in FORCED:
             return known
         return tuple(each for each in known if each.name in (self.target, "reference"))
@@ -257,13 +261,23 @@ def verify(
 
 
 def _builder(spec: Spec) -> Callable[[Mapping[str, object], str], Built]:
-    """Return what makes a model of the emitted code for given params and target."""
+    """Return what makes a model of the emitted code for given params and target.
+
+    Without a GPU, Triton's kernels run in its interpreter.
+    """
+    import torch
+
     from attnc.compiler.artefact import load_module
     from attnc.compiler.verify import Built
 
+    interpreted = not torch.cuda.is_available()
+    if interpreted:
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+
     def build(params: Mapping[str, object], target: str) -> Built:
-        compilation = Compilation(elaborate(spec, None, params), target)
-        artefact, graph = compilation.artefact, compilation.graph
+        graph = elaborate(spec, None, params)
+        compilation = Compilation(graph, target, interpreted=interpreted and target == "triton")
+        artefact = compilation.artefact
         module = getattr(load_module(artefact), artefact.model)()
         return Built(module, graph.params, graph.inputs, tuple(graph.outputs), state(graph))
 

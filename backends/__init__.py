@@ -5,12 +5,18 @@ from __future__ import annotations
 from attnc.compiler.kernel import Backend
 
 
-def backends() -> tuple[Backend, ...]:
-    """Return all backends. The order is of no account: a target states its preference."""
+def backends(*, with_plain: bool = True) -> tuple[Backend, ...]:
+    """Return all backends. The order is of no account: a target states its preference.
+
+    Args:
+        with_plain: give custom operators a CPU implementation in plain torch; without it the
+            kernels themselves run there, which takes Triton's interpreter.
+    """
     from attnc.backends.plain import PlainBackend
     from attnc.backends.reference.backend import ReferenceBackend
     from attnc.backends.sdpa.backend import SdpaBackend
     from attnc.backends.triton.backend import TritonBackend
 
     reference, sdpa = ReferenceBackend(), SdpaBackend()
-    return (sdpa, TritonBackend(fallback=PlainBackend((sdpa, reference))), reference)
+    plain = PlainBackend((sdpa, reference)) if with_plain else None
+    return (sdpa, TritonBackend(plain), reference)

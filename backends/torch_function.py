@@ -107,7 +107,9 @@ class TorchFunction:
         length = self.size(size) if plain else f"{tensor}.shape[{axis - (name == 'j')}]"
         trailing = ", None" * (len(COORDINATES) - 1 - axis)
         shaped = f"[:{trailing}]" if trailing else ""
-        self._bind((3, axis), variable, f"torch.arange({length}, device={self.query}.device){shaped}")
+        self._bind(
+            (3, axis), variable, f"torch.arange({length}, device={self.query}.device){shaped}"
+        )
         return variable
 
     def stream(self, source: int) -> str:

@@ -185,7 +185,9 @@ class ScoreWriter:
             return piece
         if type_ == "float":
             return Piece(self._widened(piece), Kind.FLOAT)
-        return Piece(f"torch.full((), {piece.text}, device={self._function.query}.device)", Kind.INDEX)
+        return Piece(
+            f"torch.full((), {piece.text}, device={self._function.query}.device)", Kind.INDEX
+        )
 
     # Tensors -------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from functools import reduce
 from math import prod
 
 from attnc.compiler.kernel import Site
-from attnc.compiler.pairs import Pairs, number, pairs
+from attnc.compiler.pairs import AnyPairs, number, pairs_by_heads
 from attnc.compiler.sites import site_of
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import UsageError
@@ -39,7 +39,7 @@ class Flops:
     """
 
     plain: Size = 0
-    attention: Mapping[Pairs, Size] = field(default_factory=dict)
+    attention: Mapping[AnyPairs, Size] = field(default_factory=dict)
 
     def __add__(self, other: Flops) -> Flops:
         attention = dict(self.attention)
@@ -106,8 +106,10 @@ def site_flops(site: Site) -> Flops:
     back = 0 if site.vq is None else site.vq.shape[3]
     total = Flops()
     for source, (k, v) in zip(site.attention.sources, site.sources, strict=True):
-        per_pair = 2 * b * h * (product + v.shape[3] + back)
-        total += Flops(0, {pairs(source, n, k.shape[2]): per_pair})
+        groups = pairs_by_heads(source, n, k.shape[2])
+        per_pair = 2 * b * (h // len(groups)) * (product + v.shape[3] + back)
+        for group in groups:
+            total += Flops(0, {group: per_pair})
     return total
 
 

@@ -1,12 +1,28 @@
-"""How many query-key pairs an attention allows: exact for bands, all pairs for anything else."""
+"""How many query-key pairs an attention allows: exact for bands, grids, blocks and routes.
+
+Where data decides all pairs count.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Union
 
+from attnc.compiler.domain_pairs import DomainPairs
 from attnc.dsl import scorelang
-from attnc.dsl.attention import ScoreTree, Source
+from attnc.dsl.attention import (
+    Blocks,
+    Grid,
+    Neighborhood,
+    Overlapping,
+    PerHeads,
+    RoutedKeys,
+    RoutedRegions,
+    ScoreTree,
+    Source,
+    Windows,
+)
 from attnc.dsl.dims import Size, substitute
 
 
@@ -40,7 +56,17 @@ class Pairs:
         return f"pairs({product} where {' and '.join(bounds)})" if bounds else product
 
 
-def pairs(source: Source, n: Size, m: Size) -> Pairs:
+AnyPairs = Union[Pairs, DomainPairs]
+
+
+def pairs_by_heads(source: Source, n: Size, m: Size) -> tuple[AnyPairs, ...]:
+    """Return the pairs of each group of heads; one where all heads have one domain."""
+    domain = source.domain
+    domains = domain.domains if isinstance(domain, PerHeads) else (domain,)
+    return tuple(pairs(replace(source, domain=each), n, m) for each in domains)
+
+
+def pairs(source: Source, n: Size, m: Size) -> AnyPairs:
     """Return the pairs that a source may allow.
 
     A condition that is no band (a mask from a tensor, say) is left out: those pairs count.
@@ -48,9 +74,15 @@ def pairs(source: Source, n: Size, m: Size) -> Pairs:
     allowed = scorelang.allowed(source)
     band = None if allowed is None else scorelang.classify(allowed)
     band = band or scorelang.band(source.domain)
-    if band is None:
-        return Pairs(n, m)
-    return Pairs(n, m, _side(band.left), _side(band.right))
+    if band is not None:
+        return Pairs(n, m, _side(band.left), _side(band.right))
+    match source.domain:
+        case Windows() | Neighborhood() | Overlapping() | Blocks():
+            return DomainPairs(source.domain)
+        case RoutedRegions() | RoutedKeys():
+            seen = scorelang.key_count(source.domain, Grid((n,), (m,)))
+            return Pairs(n, m if seen is None else _side(seen) or m)
+    return Pairs(n, m)
 
 
 def number(size: Size, sizes: Mapping[str, int]) -> int:

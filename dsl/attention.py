@@ -1,4 +1,4 @@
-"""The one attention operator in five pieces, as data: streams, domain, score, normaliser, reduction.
+"""The attention operator in five pieces, as data: streams, domain, score, normaliser, reduction.
 
 q: [b, h, n, d]; of each source k: [b, hk, m, d], v: [b, hk, m, e] with hk dividing h (head `x`
 of q reads head `x // (h // hk)` of k and v); result: [b, h, n, e].
@@ -84,7 +84,7 @@ class Load:
     """`bias[h, i - j + 7]`: an element of a tensor of the graph. Rank 0 has no indices."""
 
     tensor: str
-    indices: tuple["ScoreTree", ...]
+    indices: tuple[ScoreTree, ...]
     dtype: str = "float"
 
     @property
@@ -98,7 +98,7 @@ class Apply:
     """A function of the mini-language applied to trees; see `scorelang.FUNCTIONS`."""
 
     function: str
-    arguments: tuple["ScoreTree", ...]
+    arguments: tuple[ScoreTree, ...]
     type: str
 
 
@@ -112,7 +112,7 @@ class Among:
         count: elements of the row are below this.
     """
 
-    value: "ScoreTree"
+    value: ScoreTree
     row: Load
     count: Size
 
@@ -291,7 +291,7 @@ class PerHeads:
         heads: of q; 0 until they are known.
     """
 
-    domains: tuple["Domain", ...]
+    domains: tuple[Domain, ...]
     heads: int = 0
 
 

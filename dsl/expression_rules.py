@@ -9,8 +9,8 @@ from lark import Token, Transformer, v_args
 
 from attnc.dsl import codes, literals, tree
 from attnc.dsl.diagnostics import Note
-from attnc.dsl.lexemes import Lexeme
 from attnc.dsl.grouping import grouped
+from attnc.dsl.lexemes import Lexeme
 from attnc.dsl.refusal import refuse
 from attnc.dsl.spans import Span
 from attnc.dsl.tree import Expr
@@ -94,7 +94,7 @@ class ExpressionRules(Transformer[Token, object]):
 
     def text(self, word: Lexeme) -> tree.Text:
         """`"b n d"`."""
-        return tree.Text(literals.unquoted(word, word.span), word.span)
+        return tree.Text(literals.unquoted(word[1:-1], word.span), word.span)
 
     def literal(self, word: Lexeme) -> tree.Flag | tree.Nothing:
         """`true`, `false` or `none`."""
@@ -130,7 +130,7 @@ class ExpressionRules(Transformer[Token, object]):
 
     def entry(self, key: Lexeme, colon: Lexeme, value: Expr) -> Entry:
         """`key: value`."""
-        text = literals.unquoted(key, key.span) if key.type == "STRING" else str(key)
+        text = literals.unquoted(key[1:-1], key.span) if key.type == "STRING" else str(key)
         return Entry(text, value, key.span, key.comments)
 
 

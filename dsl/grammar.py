@@ -10,9 +10,10 @@ from lark import Lark, Token
 from lark.common import LexerConf
 from lark.lexer import Lexer, LexerState
 
+from attnc.dsl.declaration_rules import DeclarationRules
 from attnc.dsl.expression_rules import ExpressionRules
 from attnc.dsl.operators import BINARY
-from attnc.dsl.statement_rules import DeclarationRules, StatementRules
+from attnc.dsl.statement_rules import StatementRules
 
 STARTS = ("item", "expression", "axis", "port")
 """What can be parsed on its own."""
@@ -45,7 +46,7 @@ def parser() -> Lark:
 
 @cache
 def words() -> Mapping[str, str]:
-    """Return the terminal of each keyword and symbol."""
-    terminals = sorted(parser().terminals, key=lambda each: each.name)
-    spelt = {each.pattern.value: each.name for each in terminals if each.pattern}
-    return dict.fromkeys(BINARY, "OPERATOR") | dict.fromkeys(LITERALS, "LITERAL") | spelt
+    """Return the terminal of each keyword and symbol, in order of the alphabet."""
+    spelt = {term.pattern.value: term.name for term in parser().terminals if term.pattern}
+    known = dict.fromkeys(BINARY, "OPERATOR") | dict.fromkeys(LITERALS, "LITERAL") | spelt
+    return dict(sorted(known.items()))

@@ -59,6 +59,7 @@ class Lexeme(Token):
     pieces: tuple[Piece, ...]
 
     def __new__(cls, type: str, text: str, fragment: Fragment, start: int, end: int) -> Lexeme:
+        """Make a lexeme of characters `start` up to, not including, `end` of a fragment."""
         lexeme = str.__new__(cls, text)
         lexeme.type = type
         lexeme.fragment = fragment

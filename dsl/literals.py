@@ -53,7 +53,7 @@ def number_text(value: int | float) -> str:
 
 
 def unquoted(text: str, span: Span) -> str:
-    """Return what a string, given with its quotes, stands for.
+    """Return what the characters between the quotes of a string stand for.
 
     Raises:
         Refused: an escape is unknown.
@@ -65,7 +65,7 @@ def unquoted(text: str, span: Span) -> str:
                 expected="one of " + ", ".join(f"\\{letter}" for letter in ESCAPES),
                 hint="write a backslash as \\\\",
             ))  # fmt: skip
-    return _ESCAPE.sub(lambda found: ESCAPES[found[1]], text[1:-1].replace("\r\n", "\n"))
+    return _ESCAPE.sub(lambda found: ESCAPES[found[1]], text.replace("\r\n", "\n"))
 
 
 def quoted(text: str) -> str:

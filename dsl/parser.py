@@ -9,10 +9,11 @@ from lark.exceptions import UnexpectedToken
 from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from attnc.dsl import codes, tree
+from attnc.dsl.brackets import DEEPEST, TooDeep
 from attnc.dsl.diagnostics import Collector
 from attnc.dsl.grammar import parser, words
 from attnc.dsl.lexemes import Fragment, Item, Lexeme
-from attnc.dsl.lexer import DEEPEST, TooDeep, lex
+from attnc.dsl.lexer import lex
 from attnc.dsl.pieces import (
     DECLARATIONS,
     STATEMENTS,
@@ -33,10 +34,14 @@ EXPRESSIONS = (
 """The classes of `tree.Expr`, to ask for at run time."""
 
 
-def parse_items(fragment: Fragment, collector: Collector) -> tuple[Piece, ...]:
-    """Parse a text of any number of items; those with errors are reported and left out."""
+def parse_items(fragment: Fragment, collector: Collector, depth: int = 0) -> tuple[Piece, ...]:
+    """Parse a text of any number of items; those with errors are reported and left out.
+
+    Args:
+        depth: levels that the text is nested in already.
+    """
     try:
-        items = lex(fragment, words(), collector)
+        items = lex(fragment, words(), collector, depth=depth)
     except TooDeep:
         return ()
     return _pieces(items, collector)
@@ -158,6 +163,8 @@ def _children(node: object) -> list[object]:
         value = waiting.pop()
         if isinstance(value, tuple):
             waiting.extend(value)
+        elif isinstance(value, tree.Argument):
+            waiting.append(value.value)
         elif is_dataclass(value) and not isinstance(value, _APART):
             found.append(value)
     return found

@@ -10,7 +10,6 @@ from attnc.dsl.expression_printer import data, expression
 from attnc.dsl.layout import STEP, Brackets, Item, Layout, comment_lines, laid_out
 from attnc.dsl.literals import quoted, without_margin
 
-
 _Node = TypeVar("_Node", tree.Statement, tree.Variant, tree.Port, tree.Output)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from attnc.dsl.lexemes import comment_text
 from attnc.dsl.spans import Source
-from attnc.dsl.yaml_nodes import Mapping, Node, Scalar, Sequence
+from attnc.dsl.yaml_nodes import Node, Scalar, Sequence
 
 _BEFORE_NODE = re.compile(r"[ \t]*(?:[-?][ \t]+)*")
 _BEHIND_NODE = re.compile(r"[ \t\]},:]*(?<=[ \t])#(?P<comment>[^\n]*)")

@@ -29,7 +29,8 @@ _EXPLANATIONS = (
     (r"unexpected end of stream", "this quote is never closed", "close the quote"),
     (r"unknown escape character '(.)'", "\\{0} is no escape of YAML",
      "use single quotes, or write a backslash as \\\\"),
-    (r"sequence entries are not allowed", "a list cannot begin here", "begin it on a line of its own"),
+    (r"sequence entries are not allowed", "a list cannot begin here",
+     "begin it on a line of its own"),
     (r"special characters are not allowed", "a control character", "remove it"),
 )  # fmt: skip
 """What ruamel.yaml says, what that means here, and what to do about it."""

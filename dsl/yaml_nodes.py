@@ -5,6 +5,7 @@ Aliases are expanded within bounds; tags, complex keys and further documents are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn, Union
@@ -30,6 +31,9 @@ from attnc.dsl.yaml_errors import explained
 
 DEEPEST = 100
 """Levels of lists and maps within each other."""
+
+_TOO_DENSE = re.compile(rf"(?:[\[{{][ \t\r\n]*+){{{DEEPEST}}}[\[{{]")
+"""Looked for at first: ruamel.yaml needs very long for brackets that nest at once."""
 
 MOST_ALIASED = 100_000
 """Nodes that aliases may expand to, all together."""
@@ -74,6 +78,11 @@ Node = Union[Scalar, Sequence, Mapping]
 
 def compose(source: Source, collector: Collector) -> Node | None:
     """Return the root; none for an empty file, and where the YAML is broken, which is reported."""
+    dense = _TOO_DENSE.search(source.text)
+    if dense:
+        span = Span(source, dense.end() - 1, dense.end())
+        collector.add(codes.TOO_DEEP.at(span, limit=DEEPEST))
+        return None
     composer = _Composer(source, collector)
     try:
         return composer.root()

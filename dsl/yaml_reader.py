@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
 from attnc.dsl import codes, declarations, tree
+from attnc.dsl.brackets import TooDeep
 from attnc.dsl.diagnostics import Collector
 from attnc.dsl.lexemes import Lexeme
 from attnc.dsl.parser import EXPRESSIONS, end_of, lex_part, parse
@@ -37,7 +39,8 @@ def read_yaml(source: Source, collector: Collector) -> tree.Spec | None:
     root = compose(source, heard)
     spec: tree.Spec | None = None
     if isinstance(root, Mapping):
-        spec = _SpecReader(heard, Values(heard, Comments(source, root))).spec(root)
+        with suppress(TooDeep):
+            spec = _SpecReader(heard, Values(heard, Comments(source, root))).spec(root)
     elif root is not None:
         heard.add(codes.WRONG_KIND.at(
             root.span, where="a spec", expected="keys with values", found="another kind of YAML",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from attnc.dsl import codes, declarations, tree
+from attnc.dsl.brackets import DEEPEST, TooDeep
 from attnc.dsl.lexemes import Fragment, Lexeme
-from attnc.dsl.lexer import DEEPEST
 from attnc.dsl.parser import end_of, lex_part, parse, parse_items, with_comments
 from attnc.dsl.pieces import DECLARATIONS, STATEMENTS, BlockHeader, DocLine, Piece
 from attnc.dsl.statement_rules import misplaced
@@ -83,11 +83,11 @@ class Statements:
                 chain += self._headed(item, depth + sum(word.type == "ELSE" for word in chain))
             elif isinstance(item, Sequence):
                 self.values.wrong(item, "a statement", "a text")
-            elif not self._add_texts(item, found):
+            elif not self._add_texts(item, found, depth):
                 break
         return (*found, *self._parsed(chain))
 
-    def _add_texts(self, scalar: Scalar, found: list[Piece]) -> bool:
+    def _add_texts(self, scalar: Scalar, found: list[Piece], depth: int) -> bool:
         """Add the statements of a string; false where YAML has cut the string off."""
         above, behind = self.values.above(scalar), self.values.behind(scalar)
         fragment = self.values.fragment(scalar)
@@ -95,7 +95,7 @@ class Statements:
             return False
         if not fragment.text.strip():
             self.values.wrong(scalar, "a list of statements", "statements", "remove the dash")
-        pieces = list(parse_items(fragment, self.values.collector))
+        pieces = list(parse_items(fragment, self.values.collector, depth))
         if pieces:
             pieces[0] = replace(pieces[0], comments=(*above, *pieces[0].comments))
             pieces[-1] = _with_trailing(pieces[-1], behind)
@@ -103,7 +103,11 @@ class Statements:
         return True
 
     def _headed(self, item: Mapping, depth: int) -> list[Lexeme]:
-        """Read `head: [statements]` up to and with the body; nothing where that fails."""
+        """Read `head: [statements]` up to and with the body; nothing where that fails.
+
+        Raises:
+            TooDeep: `else if` goes on and on.
+        """
         key, value = item.pairs[0] if item.pairs else (None, None)
         if key is None or value is None or len(item.pairs) > 1:
             hint = "put each statement behind a dash of its own"
@@ -118,7 +122,7 @@ class Statements:
             return []
         if depth >= DEEPEST:
             self.values.collector.add(codes.TOO_DEEP.at(key.span, limit=DEEPEST))
-            return []
+            raise TooDeep
         above, behind = self.values.above(key), self.values.behind_head(key, value)
         body = self._pieces(value, f"`{word}`", depth + 1)
         header = self._header(key)

@@ -44,7 +44,9 @@ class ReferenceBackend:
 
 def _is_summed(attention: Attention) -> bool:
     """Say whether several sources that are summed have each output asked for."""
-    together = {"index", "back"} if attention.normaliser == SoftmaxKeys() else {"index", "back", "lse"}
+    together = (
+        {"index", "back"} if attention.normaliser == SoftmaxKeys() else {"index", "back", "lse"}
+    )
     return together.isdisjoint(attention.outputs)
 
 

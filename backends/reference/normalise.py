@@ -63,13 +63,15 @@ def normalised(made: TorchFunction, part: Part, normaliser: Normaliser, sink: st
         case Sigmoid():
             return f"{part.scores}.sigmoid()"
         case ReluPower(power):
-            return f"{part.scores}.relu()" + {1: "", 2: ".square()"}.get(power, f".pow({power!r})")
+            raised = {1.0: "", 2.0: ".square()"}.get(power, f".pow({power!r})")
+            return f"{part.scores}.relu(){raised}"
         case Unnormalised():
             return _scores_or_zero(part)
         case Ratio():
             return _ratio(made, part, normaliser)
     if sink:
-        made.line(f"{padded(part)} = {_padded(part, sink)}")
+        last = made.bind("sink", f"{sink}.expand(*{part.scores}.shape[:-1], 1)")
+        made.line(f"{padded(part)} = torch.cat(({part.scores}, {last}), dim=-1)")
         return f"{padded(part)}.softmax(-1)[..., :-1]"
     return softmax(made, part, KEYS, part.weights)
 
@@ -109,10 +111,6 @@ def padded(part: Part) -> str:
     return f"padded{part.suffix}"
 
 
-def _padded(part: Part, sink: str) -> str:
-    return f"torch.cat(({part.scores}, {sink}.expand(*{part.scores}.shape[:-1], 1)), dim=-1)"
-
-
 def _one_hot(made: TorchFunction, part: Part, axis: int) -> str:
     """Return 1 at the best, 0 elsewhere; bind `index` where it is an output."""
     made.line(f"best = {part.scores}.argmax({axis}, keepdim=True)  # the first of equals")
@@ -120,7 +118,10 @@ def _one_hot(made: TorchFunction, part: Part, axis: int) -> str:
     if axis in part.can_lack:
         nothing = lacking(made, part, axis)
         made.line(f"{part.weights} = {one_hot}")
-        one_hot, index = f"{part.weights}.masked_fill({nothing}, 0.0)", f"best.masked_fill({nothing}, -1)"
+        one_hot, index = (
+            f"{part.weights}.masked_fill({nothing}, 0.0)",
+            f"best.masked_fill({nothing}, -1)",
+        )
     if "index" in made.site.attention.outputs:
         made.line(f"index = {index}.squeeze({axis})")
     return one_hot
@@ -133,10 +134,13 @@ def _scores_or_zero(part: Part) -> str:
 
 
 def _ratio(made: TorchFunction, part: Part, ratio: Ratio) -> str:
-    made.line(f"{part.weights} = {_scores_or_zero(part)}")
-    total = f"{part.weights}.sum(-1, keepdim=True)"
+    weights = part.scores
+    if part.is_masked:
+        weights = part.weights
+        made.line(f"{weights} = {_scores_or_zero(part)}")
+    total = f"{weights}.sum(-1, keepdim=True)"
     if ratio.floor is not None:
         total += f".clamp(min={ratio.floor!r})"
     if KEYS in part.can_lack and not ratio.eps and not ratio.floor:
         total += f".masked_fill({lacking(made, part, KEYS)}, 1.0)"
-    return f"{part.weights} / {f'({total} + {ratio.eps!r})' if ratio.eps else total}"
+    return f"{weights} / {f'({total} + {ratio.eps!r})' if ratio.eps else total}"

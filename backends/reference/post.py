@@ -43,7 +43,7 @@ class Reduction:
         return f"torch.cat(({', '.join(names)}), dim=-1)"
 
     def _post(self, number: int, weights: str) -> str:
-        """Return the post expression of a source; pairs that are not allowed stay without weight."""
+        """Return the post expression of a source; a pair that is not allowed weighs 0."""
         source = self._attention.sources[number]
         assert source.post is not None
         writer = ScoreWriter(self._function, number, self._dots[number], weights)
@@ -59,12 +59,12 @@ class Reduction:
     def _renormalised(self, weights: str, rows: ScoreTree) -> str:
         name = self._part.weights
         self._function.line(f"{name} = {weights}")
-        total = self._function.bind("total", f"{name}.sum(-1, keepdim=True)")
-        ratio = f"{name} / {total}.masked_fill({total} == 0, 1.0)"
-        if rows == Constant(True):
-            return ratio
-        writer = ScoreWriter(self._function, self._part.sources[0])
-        return f"torch.where({writer.condition(rows)}, {ratio}, {name})"
+        total = f"{name}.sum(-1, keepdim=True)"
+        if rows != Constant(True):
+            chosen = ScoreWriter(self._function, self._part.sources[0]).condition(rows)
+            total = f"torch.where({chosen}, {total}, 1.0)"
+        total = self._function.bind("total", total)
+        return f"{name} / {total}.masked_fill({total} == 0, 1.0)"
 
 
 def _vanishes(post: ScoreTree) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from attnc.backends.formula import beyond_softmax
 from attnc.backends.sdpa.generate import call, function, mask
 from attnc.backends.torch_function import unknown_sizes
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
@@ -34,8 +35,9 @@ def _obstacles(site: Site) -> Iterator[str]:
     if len(attention.sources) > 1:
         yield f"{len(attention.sources)} sources; it takes one"
     yield from beyond_softmax(site)
-    if attention.outputs != ("out",):
-        yield f"it returns the output only, not {', '.join(attention.outputs[1:])}"
+    stored = [name for name in ("weights", "scores", "lse") if name in attention.outputs]
+    if stored:
+        yield f"it returns the output only, not {', '.join(stored)}"
     for size in unknown_sizes(site):
         yield f"no axis of q, k, v or a tensor tells the size {size}; make it a param"
     for source in attention.sources:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -21,11 +21,11 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
-from attnc.compiler.sites import site_types
 from attnc.backends.triton.backend import TritonBackend
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.problem import digest
 from attnc.compiler.kernel import Site, Target
+from attnc.compiler.sites import site_types
 from attnc.dsl.dims import substitute
 from attnc.dsl.graph import TensorType
 
@@ -153,7 +153,7 @@ def _is_kernel(value: object) -> bool:
 
 def _meta(type_: TensorType, dtype: torch.dtype, sizes: Mapping[str, int]) -> torch.Tensor:
     """Return a tensor as a projection gives it: [b, n, h, d] in memory where it has four axes."""
-    shape = [substitute(size, sizes) for size in type_.shape]
+    shape = [int(str(substitute(size, sizes))) for size in type_.shape]
     kinds = {"float": dtype, "int": torch.int64, "bool": torch.bool}
     if len(shape) == 4:
         shape[1], shape[2] = shape[2], shape[1]

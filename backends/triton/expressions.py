@@ -7,10 +7,30 @@ from dataclasses import dataclass
 from math import e, log2
 
 from attnc.backends.triton.layout import WIDTH, call, define
-from attnc.backends.triton.names import Captured, Names
-from attnc.dsl.attention import Apply, Constant, Coordinate, Dot, Extent, Load, ScoreTree
+from attnc.backends.triton.names import Captured, Names, Unknown
+from attnc.dsl.attention import (
+    Among,
+    Apply,
+    Constant,
+    Coordinate,
+    Dot,
+    Extent,
+    Load,
+    ScoreTree,
+    Weight,
+)
 from attnc.dsl.dims import Size
-from attnc.dsl.scorelang import FUNCTIONS, at_least, coordinates, fill, has_dot, interval, make, size_tree
+from attnc.dsl.scorelang import (
+    FUNCTIONS,
+    at_least,
+    coordinates,
+    fill,
+    has_dot,
+    interval,
+    make,
+    size_tree,
+    text,
+)
 from attnc.dsl.scorelang.ranges import Interval
 
 LOG2_E = log2(e)
@@ -43,7 +63,7 @@ class Printer:
         """Return an expression for the tree.
 
         Raises:
-            Unknown: a size inside cannot be told.
+            Unknown: a size inside cannot be told, or the tree has no place in a kernel.
         """
         if tree in self._known:
             return self._known[tree]
@@ -61,6 +81,8 @@ class Printer:
                 return self._known[tree]
             case Apply():
                 return self._apply(tree)
+            case Weight() | Among():
+                raise Unknown(f"kernels have nothing for `{text(tree)}`")
 
     def _apply(self, tree: Apply) -> str:
         row = FUNCTIONS[tree.function]

@@ -131,7 +131,7 @@ def _summed(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[
         lse = _STORE_LSE.format(lse=stream.own("lse"))
         yield f"if {part} is not None:\n" + indent(f"{kept_part}\n{lse}", "    ")
         weight = literal(stream.weight, "weight")
-        if weight == "weight":
+        if stream.weight is not None and weight == "weight":
             yield stream.weight.assigned("weight")
         yield f"result += {times('part_tile', weight)}"
     yield stored("result", "out", "h", "rows", "n", problem.width)

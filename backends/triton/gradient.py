@@ -69,9 +69,7 @@ def score_gradient(stream: Stream, slopes: Slopes, held: Orientation) -> list[st
 
 def nothing_outside(stream: Stream, slopes: Slopes, inside: str = "", also: str = "") -> list[str]:
     """Return statements that leave nothing of pairs outside, infinite slopes included."""
-    uneven = [
-        name for name, each in slopes.items() if {"qk", "i", "j"} & {*each.variables}
-    ]
+    uneven = [name for name, each in slopes.items() if {"qk", "i", "j"} & {*each.variables}]
     names = [*([also] if also else []), "ds", *uneven]
     return [*kept(stream, inside), *(f"{x} = tl.where(keep, {x}, 0.0)" for x in names)]
 

@@ -184,14 +184,18 @@ def _tensor_gradient(problem: Problem, position: int, name: str) -> list[str]:
     """Return statements for the gradient of a captured tensor, the sum over all its reads."""
     functions, arguments = reads_of(problem), ", ".join(problem.names.arguments)
     lines: list[str] = []
-    for number, stream in enumerate(problem.streams):
-        for term in stream.terms:
-            for load in (each for each in term.reads if problem.names.tensors[each.tensor].name == name):
-                reading = f"lambda {name}: {functions[number, load]}({arguments})"
-                sign = "+=" if lines else "="
-                given = [reading, name, term.buffer]
-                lines.append(call(f"grad_{name} {sign} read_gradient", given, depth=2))
+    for number, term, load in _gradient_reads(problem):
+        if problem.names.tensors[load.tensor].name == name:
+            reading = f"lambda {name}: {functions[number, load]}({arguments})"
+            head = f"grad_{name} {'+=' if lines else '='} read_gradient"
+            lines.append(call(head, [reading, name, term.buffer], depth=2))
     return [
         f"grad_{name} = {name}.new_empty(0)",
         f"if wanted[{position}]:\n" + indent("\n".join(lines), "    "),
     ]
+
+
+def _gradient_reads(problem: Problem) -> Iterator[tuple[int, Term, Load]]:
+    for number, stream in enumerate(problem.streams):
+        for term in stream.terms:
+            yield from ((number, term, load) for load in term.reads)

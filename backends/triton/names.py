@@ -12,11 +12,14 @@ from attnc.compiler.sizes import Arithmetic, Axis, Recipe, Sizes
 from attnc.dsl.dims import Shape, Size
 from attnc.dsl.scorelang import fill
 
-RESERVED = frozenset(
-    "q k v b h i j n m c qk s p acc out lse peak total part result delta tile tiles rows cols "
-    "keep begin end whole rest first last near at batch heads group member span split wanted grad scale bits "
-    "tl torch triton jit place load_rows store_rows dot_precision tile_for by_token scatter".split()
-)
+RESERVED = frozenset({
+    "q", "k", "v", "b", "h", "i", "j", "n", "m", "qk", "s", "p", "acc", "out", "lse", "peak",
+    "total", "part", "result", "delta", "gain", "tile", "tiles", "rows", "cols", "keep",
+    "begin", "end", "whole", "rest", "first", "last", "near", "at", "batch", "heads", "group",
+    "member", "span", "shared", "wanted", "grad", "weight", "slope", "bits", "tl", "torch",
+    "triton", "jit", "place", "load_rows", "store_rows", "load_lse", "card_of", "dot_precision",
+    "tile_for", "by_token", "by_query", "by_pair", "read_gradient", "relaid", "if_wanted",
+})  # fmt: skip
 """Names that generated code uses itself, each also with digits after it."""
 
 
@@ -113,9 +116,7 @@ class Names:
     def ordered(self, used: Iterable[str]) -> list[str]:
         """Return captured tensors, strides and sizes among `used`, in argument order."""
         order = [
-            each
-            for captured in self.tensors.values()
-            for each in (captured.name, captured.strides)
+            each for captured in self.tensors.values() for each in (captured.name, captured.strides)
         ]
         chosen = set(used)
         return [each for each in (*order, *self._hosts) if each in chosen]

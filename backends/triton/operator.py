@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from textwrap import wrap
 
@@ -103,8 +104,8 @@ def _autograd(problem: Problem) -> Iterator[str]:
         needed = [f"ctx.needs_input_grad[{names.index(name)}]" for name in problem.learned]
         lines.append(listing("wanted = [", needed, "]"))
         passed.append("wanted")
-    called = f"{problem.private('backward_op')}({', '.join(passed)})"
-    lines.append(listing("", problem.gradients, f" = {called}"))
+    lines.append(call(f"grads = {problem.private('backward_op')}", passed))
+    lines.append(listing("", problem.gradients, " = grads"))
     lines.append(listing("return ", [_returned(problem, name) for name in names]))
     yield _host(problem, "backward", ["ctx", *grads], "Gradients of all arguments.", lines)
 
@@ -119,26 +120,40 @@ def _returned(problem: Problem, name: str) -> str:
 
 def _registration(problem: Problem, namespace: str, with_plain: bool) -> str:
     """Return the statements that make the two operators known to torch."""
-    op, backward_op = (problem.private(name) for name in ("op", "backward_op"))
+    of = problem.private
     results = ["Tensor"] * (1 if problem.summed else 2)
+    gradients = ["Tensor"] * len(problem.gradients)
+    # Without plain torch the kernels serve every device, for Triton's interpreter.
+    devices = ', device_types="cuda"' if with_plain else ""
+    define_op = partial(_operator, namespace, devices)
+    forward = define_op(of("op"), of("launch"), problem.names.arguments, results)
+    backward = define_op(
+        of("backward_op"), of("launch_backward"), problem.backward_arguments, gradients
+    )
+    saved = f"setup_context={of('save')}"
     lines = [
-        _operator(op, f"{namespace}::{problem.name}", problem.private("launch"),
-                  problem.names.arguments, results),
-        f"{op}.register_fake({problem.private('fake')})",
-        *([f'{op}.register_kernel("cpu")({problem.private("cpu")})'] * with_plain),
-        _operator(backward_op, f"{namespace}::{problem.name}_backward",
-                  problem.private("launch_backward"), problem.backward_arguments,
-                  ["Tensor"] * len(problem.gradients)),
-        f"{backward_op}.register_fake({problem.private('backward_fake')})",
-        *([f'{backward_op}.register_kernel("cpu")({problem.private("cpu_backward")})'] * with_plain),
-        call(f"{op}.register_autograd", [problem.private("backward"),
-                                         f"setup_context={problem.private('save')}"], depth=0),
-    ]  # fmt: skip
+        forward,
+        f"{of('op')}.register_fake({of('fake')})",
+        *([f'{of("op")}.register_kernel("cpu")({of("cpu")})'] if with_plain else []),
+        backward,
+        f"{of('backward_op')}.register_fake({of('backward_fake')})",
+        *(
+            [f'{of("backward_op")}.register_kernel("cpu")({of("cpu_backward")})']
+            if with_plain
+            else []
+        ),
+        call(f"{of('op')}.register_autograd", [of("backward"), saved], depth=0),
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _operator(
-    name: str, qualified: str, function: str, arguments: Sequence[str], results: Sequence[str]
+    namespace: str,
+    devices: str,
+    name: str,
+    function: str,
+    arguments: Sequence[str],
+    results: Sequence[str],
 ) -> str:
     types = {"wanted": "bool[]"}
     given = ", ".join(f"{types.get(each, 'Tensor')} {each}" for each in arguments)
@@ -148,7 +163,8 @@ def _operator(
     quoted = "\n    ".join(f'"{piece}"' for piece in pieces)
     return (
         f"{name} = torch.library.custom_op(\n"
-        f'    "{qualified}", {function}, mutates_args=(), device_types="cuda",\n'
+        f'    "{namespace}::{name.removesuffix("_op")}", {function},\n'
+        f"    mutates_args=(){devices},\n"
         f"    schema={quoted},\n"
         ")  # fmt: skip"
     )

@@ -75,9 +75,7 @@ def axes(formulas: Iterable[Formula], i: str, j: str) -> list[str]:
 
 def needs_product(formulas: Iterable[Formula]) -> bool:
     """Say whether formulas need `qk`: some read it, others only its shape."""
-    return any(
-        has_dot(each.tree) or not coordinates(each.tree) >= {"i", "j"} for each in formulas
-    )
+    return any(has_dot(each.tree) or not coordinates(each.tree) >= {"i", "j"} for each in formulas)
 
 
 def scores(stream: Stream) -> list[str]:

@@ -8,8 +8,8 @@ from attnc.backends.formula import beyond_softmax
 from attnc.backends.torch_function import unknown_sizes
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.compiler.kernel import Site, Target
-from attnc.dsl.attention import Source
-from attnc.dsl.scorelang import coordinates, extents, has_dot
+from attnc.dsl.attention import Among, Source
+from attnc.dsl.scorelang import allowed, coordinates, has_dot, subtrees
 
 WIDEST = 256
 """Largest head dim for which the tiles of every supported card fit."""
@@ -65,10 +65,17 @@ def _of_expressions(site: Site) -> Iterator[str]:
         sizes = ", ".join(str(size) for size in unknown)
         yield f"no axis of q, k, v or a tensor tells the size {sizes}; make it a param"
     for source in site.attention.sources:
+        if _is_routed(source):
+            yield "the keys of its routed domain stand in an index; tiles are of keys side by side"
         if source.weight is not None and not _is_by_head(source):
             yield "the weight of a source differs between pairs; it may depend on b and h only"
     if any(type_.dtype == "complex" for type_ in site.tensors):
         yield "scores are real; a captured tensor is complex"
+
+
+def _is_routed(source: Source) -> bool:
+    condition = allowed(source)
+    return condition is not None and any(isinstance(part, Among) for part in subtrees(condition))
 
 
 def _is_by_head(source: Source) -> bool:

@@ -1,6 +1,6 @@
 """Functions that the kernels of all sites call; once in every file of kernels."""
 
-IMPORTS = '''\
+IMPORTS = """\
 try:
     import triton
     import triton.language as tl
@@ -10,7 +10,7 @@ except ImportError:  # without triton only the CPU implementations run
 
     def jit(function=None, **options):
         return function or jit
-'''
+"""
 
 PLACE = '''\
 @jit

@@ -72,9 +72,7 @@ class Step:
     def visits(self, walk: Walk, depth: int = 1) -> str:
         """Return the loops of a walk, for a place indented `depth` times."""
         return "\n".join(
-            loop(
-                each.start, each.stop, self.block, self._called(each.cut, depth + 1), not each.few
-            )
+            loop(each.start, each.stop, self.block, self._called(each.cut, depth + 1), not each.few)
             for each in walk.loops
         )
 

@@ -66,7 +66,7 @@ class Roller:
         patterns = [self._pattern(statement) for statement in statements]
         at = 0
         while at < len(statements):
-            period, turns = _best(patterns, at)
+            period, turns = _shortest(patterns, at)
             body, first = statements[at : at + period], patterns[at : at + period]
             if turns > 1:
                 yield self._loop(body, first, patterns[at + period : at + 2 * period], turns)
@@ -77,13 +77,17 @@ class Roller:
             at += period * turns
 
     def _is_whole_list(self, statement: Statement) -> bool:
-        """Say whether a statement takes a value through the only module of a list."""
-        match statement:
-            case Assign((Name() as target,), Call(function, arguments)):
-                _, positions = self._read(function)
-                whole = isinstance(function, Index) and self.lists.get(flat(function.base)) == 1
-                return whole and len(positions) == 1 and target in arguments
-        return False
+        """Say whether a statement takes a value through the only modules of lists."""
+        if not isinstance(statement, Assign) or not set(statement.targets) & set(
+            walk(statement.value)
+        ):
+            return False
+        reads = [
+            part
+            for part in walk(statement.value)
+            if isinstance(part, Index) and self._read(part)[1]
+        ]
+        return bool(reads) and all(self.lists[flat(read.base)] == 1 for read in reads)
 
     def _with_first_turns(self, statements: tuple[Statement, ...]) -> Iterator[Statement]:
         """Yield statements; a first turn that differs by what comes in joins its loop."""
@@ -159,9 +163,11 @@ class Roller:
             return _indexed(Name(found[first]), positions[level + 1 :])
 
         inner = tuple(rewrite(_without_shape(statement), change) for statement in body)
-        parts = tuple(self._part(first, turns) for first in found)
-        iterable = parts[0] if len(parts) == 1 else Call(Name("zip"), parts)
-        return For(tuple(found.values()), iterable, inner)
+        order = list(self.lists)
+        items = sorted(found, key=lambda item: order.index(flat(cast(Index, item).base)))
+        ranges = tuple(self._part(item, turns) for item in items)
+        iterable = ranges[0] if len(ranges) == 1 else Call(Name("zip"), ranges)
+        return For(tuple(found[item] for item in items), iterable, inner)
 
     def _part(self, first: Expr, turns: int) -> Expr:
         """Return the list that a loop runs over from `first` on, or the slice of it."""
@@ -214,14 +220,13 @@ def _moving(one: Positions, two: Positions) -> int | None:
     return next((at for at, (a, b) in enumerate(zip(one, two, strict=True)) if a != b), None)
 
 
-def _best(patterns: Sequence[_Pattern], at: int) -> tuple[int, int]:
-    """Return the period and number of turns that cover the most statements from `at` on."""
-    best = (1, 1)
+def _shortest(patterns: Sequence[_Pattern], at: int) -> tuple[int, int]:
+    """Return the shortest period with which statements repeat from `at` on, and the turns."""
     for period in range(1, min(_LONGEST, (len(patterns) - at) // 2) + 1):
         turns = _turns(patterns, at, period)
-        if turns > 1 and period * turns > best[0] * best[1]:
-            best = (period, turns)
-    return best
+        if turns > 1:
+            return period, turns
+    return 1, 1
 
 
 def _turns(patterns: Sequence[_Pattern], at: int, period: int) -> int:

@@ -141,8 +141,7 @@ def collection(folder: Folder) -> Expr:
 
 def _series(made: tuple[Expr, ...]) -> Expr:
     """Return equal or nearly equal items as a generator, others as a list."""
-    is_block = isinstance(made[0], Call) and isinstance(made[0].function, Name)
-    if (len(made) > 1 or is_block) and all(item == made[0] for item in made):
+    if all(item == made[0] for item in made):
         return Each(made[0], ("_",), Call(Name("range"), (Literal(len(made)),)))
     written = ListOf(made)
     varied = _varied(made)

@@ -37,6 +37,13 @@ _FUNCTIONS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+_SAME = frozenset({
+    "unflatten", "flatten", "transpose", "permute", "reshape", "movedim", "expand", "squeeze",
+    "unsqueeze", "to", "contiguous", "roll", "flip",
+})  # fmt: skip
+"""Methods whose result is still what it was, in another form."""
+
+
 def class_name(name: str) -> str:
     """Return `patch_embed` as `PatchEmbed`."""
     words = [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]
@@ -76,8 +83,8 @@ def suggestion(value: Expr) -> str:
             return _FUNCTIONS.get(function, function)
         case Call(Attribute(Name("self"), path)) | Attribute(Name("self"), path):
             return path
-        case Call(Attribute(Name(), function)):
-            return _FUNCTIONS.get(function, function)
+        case Call(Attribute(Name(name), function)):
+            return name if function in _SAME else _FUNCTIONS.get(function, function)
         case Call(Attribute(base)) | Call(Index(base)) | Attribute(base) | Index(base):
             return singular(suggestion(base)) if isinstance(value, Call) else suggestion(base)
         case Name(name) | Call(Name(name)):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from torch import fx
 
-from attnc.dsl.version import VERSION
 from attnc.compiler.artefact import MANIFEST, Artefact, digest
 from attnc.compiler.emit.classes import Classes
 from attnc.compiler.emit.kernels_file import KernelFile
@@ -16,6 +15,7 @@ from attnc.compiler.kernel import Kernel, Site
 from attnc.compiler.plan import Plan
 from attnc.dsl import tree
 from attnc.dsl.graph import Graph
+from attnc.dsl.version import VERSION
 
 _INIT = '''"""The model {model}, as attnc compiled it; see model.py."""
 

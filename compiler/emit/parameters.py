@@ -139,11 +139,13 @@ class Parameters:
         yield from map(in_python, said.expressions)
         if told_by_value or role is Role.SIZE:
             yield from map(Name, self.sizes_in_order())
-        if varies:
+        if told_by_value and _exact(column) in self._made:
+            yield self._made[_exact(column)]
+        if told_by_value:
             yield from map(Name, self.names)
         sizes = [n for n in self.sizes_in_order() if varies or _is_large(self.names[n])]
         if varies or column[0] not in (-1, 0, 1):
-            yield from _combinations(sizes, mentioned)
+            yield from _combinations(sizes, list(self.names) if varies else mentioned)
         if told_by_value:
             for name, factor in product(sizes, _FACTORS):
                 yield Binary("*", fixed(factor), Name(name))

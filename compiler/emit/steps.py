@@ -28,7 +28,6 @@ from attnc.compiler.emit.reader import read_expression, read_spec
 from attnc.compiler.kernel import Kernel, Site
 from attnc.compiler.leaf import Attend
 from attnc.compiler.sites import site_operands
-from attnc.compiler.sites import site_operands
 from attnc.compiler.unit import Origin
 from attnc.dsl.dims import Size
 from attnc.dsl.graph import Body, TensorType, Value

@@ -25,7 +25,7 @@ from attnc.compiler.passes.rewrite import distinct, replace_node, rewritten
 from attnc.compiler.sites import site_operands
 from attnc.compiler.template import nodes_in
 from attnc.dsl import scorelang
-from attnc.dsl.attention import Apply, Constant, Dot, ScoreTree, Source, Where
+from attnc.dsl.attention import Apply, Constant, Dot, ScoreTree, Source
 
 VIEWS = frozenset(
     {"transpose", "permute", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
@@ -139,9 +139,7 @@ def _scaled(site: Site, at: int | None, factor: float) -> Site:
         return scorelang.product(tree, Constant(factor)) if isinstance(tree, Dot) else tree
 
     def changed(source: Source) -> Source:
-        domain = source.domain
-        if isinstance(domain, Where):
-            domain = Where(_replaced(domain.condition, scaled))
+        domain = scorelang.with_trees(source.domain, lambda tree: _replaced(tree, scaled))
         mask = None if source.mask is None else _replaced(source.mask, scaled)
         post = None if source.post is None else _replaced(source.post, scaled)
         score = _replaced(source.score, scaled)

@@ -16,7 +16,6 @@ from attnc.compiler.passes.shapes import origin, type_of
 from attnc.compiler.sites import site_operands
 from attnc.compiler.targets import float_bytes
 from attnc.dsl.dims import Size
-from attnc.dsl.graph import TensorType
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`attend(q, k, v, ...)`, `attend(q, [source(...), ...], ...)`, `attend(scores = s, v = v, ...)`."""
+"""The attention operator: `attend(q, k, v)`, `attend(q, [source(k, v)])`, `attend(scores=s, v=v)`."""
 
 from __future__ import annotations
 
@@ -119,7 +119,9 @@ def _merged(source: SourceValue, piece: Source, tensors: Tensors) -> Source:
     """Return a placed source with its tensors noted under names that all sources share."""
     return replace(
         piece,
-        domain=scorelang.with_trees(piece.domain, lambda each: noted(each, source.tensors, tensors)),
+        domain=scorelang.with_trees(
+            piece.domain, lambda each: noted(each, source.tensors, tensors)
+        ),
         score=noted(piece.score, source.tensors, tensors),
         mask=None if piece.mask is None else noted(piece.mask, source.tensors, tensors),
         weight=None if piece.weight is None else noted(piece.weight, source.tensors, tensors),

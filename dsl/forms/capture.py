@@ -14,7 +14,6 @@ from attnc.dsl.expressions import fail
 from attnc.dsl.graph import Value
 from attnc.dsl.values import Captured
 
-
 Extra = Mapping[str, Union[float, Weight]]
 """Names with a meaning in one place: `scale` in a score, also `w` in a post expression."""
 

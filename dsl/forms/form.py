@@ -51,9 +51,7 @@ def tensor(builder: Builder, expr: tree.Expr, name: str) -> Value:
     return value
 
 
-def sizes(
-    builder: Builder, expr: tree.Expr, op: str, parameter: str, least: int = 1
-) -> Shape:
+def sizes(builder: Builder, expr: tree.Expr, op: str, parameter: str, least: int = 1) -> Shape:
     """Evaluate an argument that is a size or a list of sizes, none below `least`."""
     value = builder.evaluate(expr)
     items = tuple(value) if isinstance(value, (list, tuple)) else (value,)
@@ -62,8 +60,10 @@ def sizes(
         for item in items
         if isinstance(item, Dim) or (isinstance(item, int) and not isinstance(item, bool))
     )
-    if not items or len(found) < len(items) or any(
-        isinstance(item, int) and item < least for item in found
+    if (
+        not items
+        or len(found) < len(items)
+        or any(isinstance(item, int) and item < least for item in found)
     ):
         fail(codes.ARGUMENT.at(
             expr.span, op=op,

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from attnc.dsl import codes, tree
-from attnc.dsl.attention import Blocks, Coordinate, Groups, Load, PerHeads, RoutedKeys, RoutedRegions
+from attnc.dsl.attention import (
+    Blocks,
+    Coordinate,
+    Groups,
+    Load,
+    PerHeads,
+    RoutedKeys,
+    RoutedRegions,
+)
 from attnc.dsl.builder import Builder
 from attnc.dsl.expressions import fail
 from attnc.dsl.forms.capture import noted
@@ -60,8 +69,8 @@ def _per_heads(builder: Builder, call: tree.Call, label: str | None) -> object:
             fail(codes.ARGUMENT.at(
                 argument.span, op="per_heads", detail=f"takes domains, not {noun(value)}"
             ))  # fmt: skip
-        used = value.tensors
-        domains.append(with_trees(value.domain, lambda each, used=used: noted(each, used, tensors)))
+        take = partial(noted, used=value.tensors, tensors=tensors)
+        domains.append(with_trees(value.domain, take))
     if not domains:
         fail(codes.ARGUMENT.at(call.span, op="per_heads", detail="takes one domain at least"))
     return DomainValue(PerHeads(tuple(domains)), tuple(tensors.items()))

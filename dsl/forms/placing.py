@@ -128,7 +128,9 @@ class _Placing:
             case Stripes(axis, width):
                 self.same_grids(grid)
                 return _stripes(self.axis(axis, grid), width, grid)
-            case Neighborhood(kernel, _, dilation):
+            case Neighborhood(kernel, edge, dilation):
+                if edge == "clamp":
+                    self.same_grids(grid)
                 kernel, dilation = self.spread(kernel, grid), self.spread(dilation, grid)
                 return replace(domain, grid=grid, kernel=kernel, dilation=dilation)
             case Overlapping(size, key_size):
@@ -177,8 +179,8 @@ class _Placing:
     def same_grids(self, grid: Grid) -> None:
         if grid.queries != grid.keys:
             self.fail(
-                "windows and stripes take queries and keys of one grid",
-                "write where(iy // 8 == jy // 4 and ix // 8 == jx // 4), or overlapping(8, 12)",
+                "this domain takes queries and keys of one grid",
+                "write a condition: where(iy // 8 == jy // 4 and ix // 8 == jx // 4)",
             )
 
     def check_lengths(self, lengths: Shape, tokens: Size, what: str) -> None:

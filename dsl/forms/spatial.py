@@ -108,9 +108,7 @@ def _stripes(builder: Builder, call: tree.Call, label: str | None) -> object:
 
 
 def _neighborhood(builder: Builder, call: tree.Call, label: str | None) -> object:
-    at = given(
-        builder, call, "neighborhood", ("kernel", "edge", "dilation", "grid", "key_grid")
-    )
+    at = given(builder, call, "neighborhood", ("kernel", "edge", "dilation", "grid", "key_grid"))
     edge = at.word("edge", ("truncate", "clamp"))
     return DomainValue(
         Neighborhood(at.sizes("kernel"), edge, at.sizes("dilation", 1, 1), at.grid())

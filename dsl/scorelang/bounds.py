@@ -232,12 +232,12 @@ def _given(domain: All | Causal | Band) -> LinearBand:
 
 def _of_band(inside: LinearBand) -> ScoreTree:
     i, j = Coordinate("i"), Coordinate("j")
-    bounds = []
+    bounds: list[ScoreTree] = [TRUE]
     if inside.left is not None:
         bounds.append(make("ge", j, make("sub", i, inside.left)))
     if inside.right is not None:
         bounds.append(make("le", j, make("add", i, inside.right)))
-    return reduce(lambda a, b: make("and", a, b), bounds, TRUE)
+    return reduce(lambda a, b: make("and", a, b), bounds)
 
 
 def _conjuncts(tree: ScoreTree) -> Iterator[ScoreTree]:
@@ -251,7 +251,7 @@ def _conjuncts(tree: ScoreTree) -> Iterator[ScoreTree]:
 
 @dataclass(frozen=True, slots=True)
 class _Linear:
-    """`i * of_i + j * of_j + rest`."""
+    """`i * of_i + j * of_j + rest`, with any factors."""
 
     of_i: int
     of_j: int
@@ -265,6 +265,11 @@ def _bounds(tree: ScoreTree) -> LinearBand | None:
             return _intersection(make(function, inner, limit), negative)
         case Apply("ge" | "gt" as function, (left, Apply("abs") as right)):
             return _bounds(make({"ge": "le", "gt": "lt"}[function], right, left))
+        case Apply(function, (Apply("floordiv", (inner, Constant(int(divisor)))), limit)) if (
+            function in _QUOTIENTS and divisor > 0 and not coordinates(limit) & {"i", "j"}
+        ):
+            bound = make("mul", limit, Constant(divisor))
+            return _bounds(_QUOTIENTS[function](inner, bound, Constant(divisor)))
         case Apply("eq", (left, right)):
             return _intersection(make("le", left, right), make("ge", left, right))
         case Apply(function, (left, right)) if function in _EXCESS and left.type == "int":
@@ -280,14 +285,23 @@ _EXCESS: Mapping[str, Callable[[ScoreTree, ScoreTree], ScoreTree]] = {
 }
 """What is not above zero where the comparison of two ints holds."""
 
+_QUOTIENTS: Mapping[str, Callable[[ScoreTree, ScoreTree, ScoreTree], ScoreTree]] = {
+    "le": lambda a, bound, divisor: make("lt", a, make("add", bound, divisor)),
+    "lt": lambda a, bound, divisor: make("lt", a, bound),
+    "ge": lambda a, bound, divisor: make("ge", a, bound),
+    "gt": lambda a, bound, divisor: make("ge", a, make("add", bound, divisor)),
+}
+"""Comparisons of `a // divisor` with a number, as ones of `a` with that number times divisor."""
+
 
 def _side(excess: _Linear | None) -> LinearBand | None:
     """Return the band of `excess <= 0`."""
     match excess:
-        case _Linear(-1, 1, rest):
-            return LinearBand(None, make("neg", rest))
-        case _Linear(1, -1, rest):
-            return LinearBand(make("neg", rest), None)
+        case _Linear(of_i, of_j, rest) if of_i == -of_j and of_i != 0:
+            farthest = make("neg", rest)
+            if abs(of_i) != 1:
+                farthest = make("floordiv", farthest, Constant(abs(of_i)))
+            return LinearBand(farthest) if of_i > 0 else LinearBand(None, farthest)
     return None
 
 
@@ -317,8 +331,17 @@ def _linear(tree: ScoreTree) -> _Linear | None:
         case Apply("sub", (left, right)):
             return _sum(_linear(left), _linear(right), -1)
         case Apply("neg", (inner,)):
-            return _sum(_Linear(0, 0, Constant(0)), _linear(inner), -1)
+            return _times(_linear(inner), -1)
+        case Apply("mul", (inner, Constant(int(factor))) | (Constant(int(factor)), inner)):
+            return _times(_linear(inner), factor)
     return None
+
+
+def _times(inner: _Linear | None, factor: int) -> _Linear | None:
+    if inner is None:
+        return None
+    rest = make("mul", inner.rest, Constant(factor))
+    return _Linear(factor * inner.of_i, factor * inner.of_j, rest)
 
 
 def _sum(left: _Linear | None, right: _Linear | None, sign: int) -> _Linear | None:

@@ -18,6 +18,7 @@ from attnc.dsl.attention import (
     Domain,
     Grid,
     Groups,
+    Load,
     Neighborhood,
     Overlapping,
     PerHeads,
@@ -170,6 +171,10 @@ def sees_itself(domain: Domain) -> bool:
     match domain:
         case Windows() | Neighborhood() | Overlapping() | RoutedRegions() | RoutedKeys():
             return True
+        case Groups(Load(query), Load(key)):
+            return query == key
+        case Blocks(queries, keys):
+            return queries == keys
         case PerHeads(domains):
             return all(sees_itself(each) for each in domains)
     return False
@@ -248,7 +253,10 @@ def _of_each(domain: PerHeads, trees: Sequence[ScoreTree | None]) -> ScoreTree |
 
 
 def _all(conditions: Iterator[ScoreTree]) -> ScoreTree:
-    return reduce(lambda a, b: make("and", a, b), conditions, TRUE)
+    together: ScoreTree = TRUE
+    for condition in conditions:
+        together = make("and", together, condition)
+    return together
 
 
 def _times(left: ScoreTree, right: ScoreTree) -> ScoreTree:

@@ -179,19 +179,21 @@ def _clamped(domain: Neighborhood, grid: Grid, axis: int) -> Reach:
     latest = make("sub", length, size_tree(kernel))
     first = make("max", make("min", place, latest), size_tree(0))
     start = make("add", _times(first, step), turn)
-    return _reach(_inside(start, kernel * step, key), start, step, kernel, key, query, grid, axis)
+    stop = make("add", start, size_tree(kernel * step))
+    return _reach(_inside(start, stop, key), start, step, kernel, key, query, grid, axis)
 
 
 def _overlapping(domain: Overlapping, grid: Grid, axis: int) -> Reach:
     size, key_size = domain.size[axis], domain.key_size[axis]
     query, key = along("i", grid.queries, axis), along("j", grid.keys, axis)
     before = (key_size - size) // 2 - margin(grid, axis)
-    start = make("sub", _times(_over(query, size), size), size_tree(before))
-    return _reach(_inside(start, key_size, key), start, 1, key_size, key, query, grid, axis)
+    window = _times(_over(query, size), size)
+    start = make("sub", window, size_tree(before))
+    stop = make("add", window, size_tree(key_size - before))
+    return _reach(_inside(start, stop, key), start, 1, key_size, key, query, grid, axis)
 
 
-def _inside(start: ScoreTree, length: Size, key: ScoreTree) -> ScoreTree:
-    stop = make("add", start, size_tree(length))
+def _inside(start: ScoreTree, stop: ScoreTree, key: ScoreTree) -> ScoreTree:
     return make("and", make("ge", key, start), make("lt", key, stop))
 
 

@@ -6,8 +6,9 @@ float32, which sums in another order, and 1.5 times that in half precision.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
 from types import ModuleType
 
 import pytest
@@ -21,7 +22,7 @@ from attnc.dsl import scorelang
 from attnc.dsl.attention import All, Attention, Band, Causal, Domain, ScoreTree, Where
 from attnc.dsl.attention import Source as Stream
 from attnc.dsl.diagnostics import Collector
-from attnc.dsl.dims import Shape, Size, substitute, symbol
+from attnc.dsl.dims import Size, substitute, symbol
 from attnc.dsl.graph import TensorType
 from attnc.dsl.spans import Source
 from attnc.dsl.text_reader import read_expression
@@ -64,7 +65,8 @@ class Case:
 
     def lookup(self, name: str) -> scorelang.Known | None:
         """Give scores their names."""
-        return {"n": N, "m": M, **self.tensors}.get(name)
+        known: dict[str, scorelang.Known] = {"n": N, "m": M, **self.tensors}
+        return known.get(name)
 
     def tree(self, text: str) -> ScoreTree:
         """Read an expression of the score language."""
@@ -86,9 +88,7 @@ class Case:
                 self.scores, domains, self.masks, self.weights, strict=False
             )
         )
-        attention = Attention(
-            streams, self.join, tensors=tuple(self.tensors), outputs=self.outputs
-        )
+        attention = Attention(streams, self.join, tensors=tuple(self.tensors), outputs=self.outputs)
         d, e = self.dims
         pairs = tuple(
             (TensorType((B, self.groups, m, d)), TensorType((B, self.groups, m, e)))
@@ -111,17 +111,17 @@ def bools(*shape: Size) -> TensorType:
 
 
 CASES: dict[str, Case] = {
-    "plain": Case(["qk * 0.25"], n=100, m=70, dims=(40, 24)),
+    "plain": Case(["qk * 0.25"], n=100, m=70, dims=(40, 24), b=1),
     "one query": Case(["qk * 0.25"], n=1, m=17, dims=(8, 8)),
     "two keys": Case(["qk * 0.25"], n=17, m=2, dims=(8, 32)),
     "one tile": Case(["qk * 0.25"], n=64, m=64, tile=(64, 64)),
     "wide heads": Case(["qk * 0.06"], n=20, m=20, b=1, dims=(256, 130)),
-    "causal": Case(["qk * 0.25"], [Causal()], n=100, m=100, dims=(24, 24)),
-    "causal to the end": Case(["qk * 0.25"], [Causal(M - N)], n=40, m=100),
+    "causal": Case(["qk * 0.25"], [Causal()], n=100, m=100, dims=(24, 24), b=1),
+    "causal to the end": Case(["qk * 0.25"], [Causal(M - N)], n=40, m=100, b=1),
     "causal with empty rows": Case(["qk * 0.25"], [Causal(-40)], n=70, m=70),
-    "causal in uneven tiles": Case(["qk * 0.25"], [Causal()], n=70, m=70, tile=(32, 16)),
-    "narrow band": Case(["qk * 0.25"], [Band(3, 2)], n=100, m=100),
-    "wide band": Case(["qk * 0.25"], [Band(70, 40)], n=100, m=120, tile=(16, 32)),
+    "causal in uneven tiles": Case(["qk * 0.25"], [Causal()], n=70, m=70, b=1, tile=(32, 16)),
+    "narrow band": Case(["qk * 0.25"], [Band(3, 2)], n=100, m=100, b=1),
+    "wide band": Case(["qk * 0.25"], [Band(70, 40)], n=100, m=120, b=1, tile=(32, 32)),
     "band beyond the keys": Case(["qk * 0.25"], [Band(-20, 60)], n=80, m=50),
     "window by head": Case(
         ["qk * 0.25"], ["abs(i - j) <= window[h]"], tensors={"window": ints(HEADS)}
@@ -168,7 +168,8 @@ CASES: dict[str, Case] = {
     ),
     "bias": Case(["qk * 0.25 + bias[b, h, i, j]"], tensors={"bias": table(B, HEADS, N, M)}),
     "shared bias": Case(
-        ["qk * 0.25 + bias[i, j]"], [Causal()], tensors={"bias": table(N, M)}, n=70, m=130
+        ["qk * 0.25 + bias[i, j]"], [Causal()], tensors={"bias": table(N, M)}, n=70, m=130,
+        tile=(64, 64),
     ),
     "forbidding bias": Case(["qk * 0.25 + forbid[h, i, j]"], tensors={"forbid": table(2, N, M)}),
     "no product": Case(["bias[h, i, j] * 2"], tensors={"bias": table(HEADS, N, M)}),
@@ -247,8 +248,7 @@ Entry = Callable[..., Tensor | tuple[Tensor, ...]]
 def run(entry: Entry, given: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
     """Return results and all gradients of a random combination of the results, as float64."""
     arguments = [
-        x.detach().clone().to(dtype).requires_grad_() if x.is_floating_point() else x
-        for x in given
+        x.detach().to(dtype).requires_grad_() if x.is_floating_point() else x for x in given
     ]
     results = entry(*arguments)
     results = results if isinstance(results, tuple) else (results,)
@@ -258,7 +258,7 @@ def run(entry: Entry, given: Sequence[Tensor], dtype: torch.dtype) -> list[Tenso
         factor = torch.randn(result.shape, generator=generator, dtype=torch.float64)
         finite = result.masked_fill(result.isneginf(), 0.0)
         loss = loss + (finite.double() * factor.to(dtype).double().to(loss.device)).sum()
-    loss.backward()
+    torch.autograd.backward(loss)
     floats = [x for x in arguments if x.is_floating_point()]
     grads = [torch.zeros_like(x) if x.grad is None else x.grad for x in floats]
     return [x.detach().double() for x in (*results, *grads)]
@@ -271,14 +271,16 @@ def error(x: Tensor, exact: Tensor) -> float:
 
 
 def check(entry: Entry, case: Case, dtype: torch.dtype, given: Sequence[Tensor]) -> None:
-    """Compare with float64 by the rule of error."""
+    """Compare with float64 by the rule of error.
+
+    A scalar's error may be small by luck; each result may have that of the median one.
+    """
     plain = function(case.site())
     exact = run(plain, given, torch.float64)
-    eager = run(plain, given, dtype)
     ours = run(entry, given, dtype)
-    rounding = torch.finfo(dtype).eps / 2
-    for place, (x, other, true) in enumerate(zip(ours, eager, exact, strict=True)):
-        allowed = FACTORS[dtype] * max(error(other, true), rounding)
+    eager = [error(x, true) for x, true in zip(run(plain, given, dtype), exact, strict=True)]
+    for place, (x, own, true) in enumerate(zip(ours, eager, exact, strict=True)):
+        allowed = FACTORS[dtype] * max(own, median(eager))
         assert error(x, true) <= allowed, f"result {place} of {[*x.shape]}"
 
 
@@ -301,9 +303,113 @@ def interpreted(case: Case, load: LoadKernels, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_float32(
-    name: str, load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_float32(name: str, load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
     entry = interpreted(case, load_kernels, monkeypatch)
     check(entry, case, torch.float32, inputs(case, torch.float32))
+
+
+HALF = ["plain", "causal", "wide band", "table", "bias", "grouped", "two sources", "lse", "softcap"]
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_float16(name: str, load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CASES[name]
+    entry = interpreted(case, load_kernels, monkeypatch)
+    check(entry, case, torch.float16, inputs(case, torch.float16))
+
+
+def packed(given: Sequence[Tensor]) -> list[Tensor]:
+    """Return q, k and v as slices of one tensor [b, n, 3, h, d], as one projection gives them."""
+    b, h, n, d = given[0].shape
+    together = torch.empty(b, n, 3, h, d, dtype=given[0].dtype)
+    views = [together[:, :, place].transpose(1, 2) for place in range(3)]
+    for view, x in zip(views, given, strict=True):
+        view.copy_(x)
+    return views
+
+
+def shared_keys(given: Sequence[Tensor]) -> list[Tensor]:
+    """Return k and v that are the same for the whole batch, with a stride of 0."""
+    return [given[0], *(x[:1].expand(x.shape) for x in given[1:])]
+
+
+def backwards(given: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors whose last axis is not the innermost."""
+    return [x.transpose(-1, -2).contiguous().transpose(-1, -2) for x in given]
+
+
+@pytest.mark.parametrize("layout", [packed, shared_keys, backwards])
+def test_any_strides(
+    layout: Callable[[Sequence[Tensor]], list[Tensor]],
+    load_kernels: LoadKernels,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = Case(["qk * 0.25"], [Causal()], n=40, m=40, dims=(24, 24), keys=[N])
+    entry = interpreted(case, load_kernels, monkeypatch)
+    views = layout([x.float() for x in inputs(case, torch.float32)])
+    assert not all(x.is_contiguous() for x in views)
+    expected = run(entry, [x.contiguous() for x in views], torch.float32)
+    ours = run(entry, views, torch.float32)
+    assert all(torch.equal(x, y) for x, y in zip(ours, expected, strict=True))
+
+
+def test_pairs_outside_have_no_gradient_even_of_infinite_slope(
+    load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(["qk * 0.25 + log(near[i, j])"], ["near[i, j] > 0"], tensors={"near": table(N, M)})
+    entry = interpreted(case, load_kernels, monkeypatch)
+    given = inputs(case, torch.float32)
+    gradient = run(entry, given, torch.float32)[4]
+    exact = run(function(case.site()), given, torch.float64)[4]
+    assert torch.equal(gradient == 0, given[3] == 0)
+    assert error(gradient, exact.nan_to_num(nan=0.0)) < 1e-6
+
+
+def test_gradients_of_tables_are_the_same_in_every_run(
+    load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES["table of a grid"]
+    entry = interpreted(case, load_kernels, monkeypatch)
+    given = inputs(case, torch.float32)
+    first, second = (run(entry, given, torch.float32)[4] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_no_kernel_runs_for_a_table_that_needs_no_gradient(
+    load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES["table of a grid"]
+    entry = interpreted(case, load_kernels, monkeypatch)
+    q, k, v, bias = (x.float() for x in inputs(case, torch.float32))
+    site = case.site()
+    names = vars(load_kernels(site, TritonBackend(ReferenceBackend()).build(site, TARGET)))
+    monkeypatch.setitem(names, "attend_pairs", None)
+    result = entry(q.requires_grad_(), k, v, bias)
+    assert isinstance(result, Tensor)
+    torch.autograd.backward(result.sum())
+    assert q.grad is not None and bias.grad is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
+@pytest.mark.parametrize("name", CASES)
+def test_on_the_gpu(name: str, dtype: torch.dtype, load_kernels: LoadKernels) -> None:
+    case = CASES[name]
+    site = case.site()
+    module = load_kernels(site, TritonBackend().build(site, TARGET))
+    check(vars(module)["attend"], case, dtype, inputs(case, dtype, "cuda"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("length", [1000, 4096])
+@pytest.mark.parametrize("width", [32, 64, 128])
+@pytest.mark.parametrize("name", ["plain", "causal", "wide band", "table", "bias", "grouped"])
+def test_long_on_the_gpu(name: str, width: int, length: int, load_kernels: LoadKernels) -> None:
+    """The tiles of long sequences, in the dtype that they are meant for."""
+    case = replace(CASES[name], dims=(width, width), n=length, m=length, b=1)
+    site = case.site()
+    module = load_kernels(site, TritonBackend().build(site, TARGET))
+    check(vars(module)["attend"], case, torch.bfloat16, inputs(case, torch.bfloat16, "cuda"))
