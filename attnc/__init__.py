@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from attnc.dsl.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from attnc import zoo
     from attnc.api import (
         check,
         compile,
@@ -31,6 +33,7 @@ __all__ = [
     "parameter_count",
     "plan",
     "verify",
+    "zoo",
 ]
 
 
@@ -40,6 +43,8 @@ def __getattr__(name: str) -> object:
         from attnc.dsl.diagnostics import AttncError
 
         return AttncError
+    if name == "zoo":
+        return import_module("attnc.zoo")
     if name in __all__:
         from attnc import api
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from attnc.dsl.version import VERSION
 from attnc.compiler.artefact import digest
 from attnc.compiler.cost import model_flops
 from attnc.compiler.kernel import Kernel, Site
@@ -15,6 +14,7 @@ from attnc.dsl.resolved import resolved_spec
 from attnc.dsl.state import parameter_count
 from attnc.dsl.text_printer import to_text
 from attnc.dsl.values import BlockRef, OpRef
+from attnc.dsl.version import VERSION
 
 TORCH = ">=2.11,<2.14"
 """The versions of torch that emitted code runs on."""

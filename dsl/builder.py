@@ -111,12 +111,20 @@ class Builder(Evaluator):
         return results
 
     def apply(
-        self, name: str, arguments: Mapping[str, object], span: Span, path: str | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, object],
+        span: Span,
+        places: Mapping[str, Span] | None = None,
     ) -> object:
-        """Append a node for a row of the operator table; `arguments` are bound."""
+        """Append a node for a row of the operator table; `arguments` are bound.
+
+        Args:
+            places: where each argument stands; none for all at `span`.
+        """
         from attnc.dsl.calls import apply_row
 
-        return apply_row(self, TABLE[name], arguments, span, path)
+        return apply_row(self, TABLE[name], arguments, span, None, places)
 
     def claim(self, site: tree.Expr, label: str | None, fallback: str) -> str:
         """Claim the path of a site's weights."""
@@ -185,7 +193,7 @@ class Builder(Evaluator):
         if isinstance(target, (OpRef, BlockRef, Instance)):
             return call_function(self, target, expr, label)
         fail(codes.NOT_A_TENSOR.at(
-            expr.function.span, what="call", detail=f"{noun(target)} cannot be called"
+            expr.function.span, detail=f"{noun(target)} cannot be called"
         ))  # fmt: skip
 
     def use(self, expr: tree.Use) -> object:
@@ -199,7 +207,9 @@ class Builder(Evaluator):
         if expr.operator in ("==", "!=") and (left is None or right is None):
             return (left is right) == (expr.operator == "==")
         if isinstance(left, Value) or isinstance(right, Value):
-            return self.apply(_TENSOR_OPERATORS[expr.operator], {"a": left, "b": right}, expr.span)
+            places = {"a": expr.left.span, "b": expr.right.span}
+            name = _TENSOR_OPERATORS[expr.operator]
+            return self.apply(name, {"a": left, "b": right}, expr.span, places)
         return super().binary(expr, left, right)
 
     def unary(self, expr: tree.Unary, operand: object) -> object:
@@ -229,12 +239,12 @@ class Builder(Evaluator):
         return tuple(
             ("slice", *(self._bound(part) for part in (item.start, item.stop, item.step)))
             if isinstance(item, tree.Slice)
-            else ("index", self.size(item, "index"))
+            else ("index", self.size(item, "an index"))
             for item in items
         )
 
     def _bound(self, part: tree.Expr | None) -> Size | None:
-        return None if part is None else self.size(part, "slice")
+        return None if part is None else self.size(part, "a bound of a slice")
 
     def size(self, expr: tree.Expr, what: str) -> Size:
         """Evaluate an expression that must be a size."""
@@ -242,7 +252,7 @@ class Builder(Evaluator):
         if is_size(value):
             return value  # type: ignore[return-value]
         fail(codes.NOT_A_TENSOR.at(
-            expr.span, what=what, detail=f"takes a whole number or a size, not {noun(value)}"
+            expr.span, detail=f"{what} must be a whole number or a size, not {noun(value)}"
         ))  # fmt: skip
 
 

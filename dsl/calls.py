@@ -43,11 +43,15 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One evaluated argument."""
+    """One evaluated argument, or a default; then the span is that of the call."""
 
     name: str | None
     value: object
     span: Span
+
+
+Places = Mapping[str, Span]
+"""Where the argument of each parameter stands."""
 
 
 def call_function(
@@ -57,9 +61,10 @@ def call_function(
     if isinstance(target, Instance):
         return _call_instance(builder, target, expr)
     if isinstance(target, BlockRef):
-        bound = bind(target.name, block_slots(target), evaluated(builder, target, expr), expr.span)
+        given = evaluated(builder, target, expr)
+        bound, places = bind(target.name, block_slots(target), given, expr.span)
         path = builder.claim(expr, label, target.name)
-        return call_block(builder, target, bound, expr.span, path)
+        return call_block(builder, target, bound, places, expr.span, path)
     return _call_row(builder, target, expr, label)
 
 
@@ -68,9 +73,9 @@ def _call_row(builder: Builder, target: OpRef, expr: tree.Call, label: str | Non
     given = evaluated(builder, target, expr)
     if target.name in _COMPILE_TIME and not any(_has_tensor(each.value) for each in given):
         return builder.compute(expr, target.name, builder.positional(expr))
-    bound = bind(target.name, op_slots(row), given, expr.span)
-    path = _row_path(builder, row, bound, expr, label)
-    return apply_row(builder, row, bound, expr.span, path)
+    bound, places = bind(target.name, op_slots(row), given, expr.span)
+    path = _row_path(builder, row, expr, label)
+    return apply_row(builder, row, bound, expr.span, path, places)
 
 
 def evaluated(builder: Builder, target: OpRef | BlockRef, expr: tree.Call) -> list[Given]:
@@ -88,12 +93,15 @@ def evaluated(builder: Builder, target: OpRef | BlockRef, expr: tree.Call) -> li
     return given
 
 
-def bind(name: str, slots: Sequence[Slot], given: Sequence[Given], span: Span) -> dict[str, object]:
-    """Pair arguments with parameters; every parameter gets a value.
+def bind(
+    name: str, slots: Sequence[Slot], given: Sequence[Given], span: Span
+) -> tuple[dict[str, object], Places]:
+    """Pair arguments with parameters; every parameter gets a value and the place of it.
 
     Raises:
         Fault: unknown, missing or doubled arguments.
     """
+    places = {slot.name: span for slot in slots}
     free = [slot for slot in slots if slot.stars == 0]
     rest, extra = (next((s.name for s in slots if s.stars == n), None) for n in (1, 2))
     bound: dict[str, object] = {}
@@ -110,7 +118,7 @@ def bind(name: str, slots: Sequence[Slot], given: Sequence[Given], span: Span) -
     for each in given:
         if each.name is None and position >= len(free):
             fail(codes.ARGUMENT.at(
-                each.span, op=name, detail=f"takes at most {len(free)} arguments",
+                each.span, op=name, detail=f"takes {_at_most(len(free))}",
                 hint=f"its parameters are {', '.join(slot.name for slot in free)}",
             ))  # fmt: skip
         key = _known(name, each, free) if each.name is not None else free[position].name
@@ -118,12 +126,17 @@ def bind(name: str, slots: Sequence[Slot], given: Sequence[Given], span: Span) -
         if key in bound:
             fail(codes.ARGUMENT.at(each.span, op=name, detail=f"argument {key!r} is given twice"))
         bound[key] = each.value
+        places[key] = each.span
     for slot in free:
         if slot.name not in bound:
             if slot.required:
                 fail(codes.ARGUMENT.at(span, op=name, detail=f"argument {slot.name!r} is missing"))
             bound[slot.name] = slot.default
-    return bound
+    return bound, places
+
+
+def _at_most(count: int) -> str:
+    return ("no argument", "only one argument")[count] if count < 2 else f"at most {count} arguments"
 
 
 def _known(name: str, each: Given, free: Sequence[Slot]) -> str:
@@ -160,7 +173,12 @@ def op_slots(row: Op) -> list[Slot]:
 
 
 def apply_row(
-    builder: Builder, row: Op, bound: Mapping[str, object], span: Span, path: str | None
+    builder: Builder,
+    row: Op,
+    bound: Mapping[str, object],
+    span: Span,
+    path: str | None,
+    places: Places | None = None,
 ) -> object:
     """Infer the results of a row and add its node."""
     defaults = {slot.name: slot.default for slot in op_slots(row) if slot.name not in bound}
@@ -168,7 +186,7 @@ def apply_row(
     try:
         types = row.infer(args)
     except Mismatch as wrong:
-        _fail_mismatch(row, wrong, span)
+        _fail_mismatch(row, wrong, (places or {}).get(wrong.parameter or "", span))
     results = builder.add(row.name, args, types, span, module=path)
     return Fields(results, row.result_fields) if row.is_tuple else results[0]
 
@@ -192,9 +210,7 @@ def _argument(value: object) -> Arg:
     return cast(Arg, value)
 
 
-def _row_path(
-    builder: Builder, row: Op, bound: Mapping[str, object], site: tree.Expr, label: str | None
-) -> str | None:
+def _row_path(builder: Builder, row: Op, site: tree.Expr, label: str | None) -> str | None:
     if row.has_weights:
         return builder.claim(site, label, row.name)
     if label is not None:
@@ -239,7 +255,12 @@ def _slots(target: OpRef | BlockRef) -> list[Slot]:
 
 
 def call_block(
-    builder: Builder, ref: BlockRef, bound: Mapping[str, object], span: Span, path: str
+    builder: Builder,
+    ref: BlockRef,
+    bound: Mapping[str, object],
+    places: Places,
+    span: Span,
+    path: str,
 ) -> object:
     """Elaborate a block for its arguments, or find it done, and add the call."""
     from attnc.dsl.elaborate import build_body
@@ -247,7 +268,7 @@ def call_block(
     block = ref.block
     ports = {port.name: bound[port.name] for port in block.ports}
     params = {p.name: bound[p.name] for p in block.params if bound[p.name] is not _UNSET}
-    _check_ports(ref, ports, span)
+    _check_ports(ref, ports, places)
     captured = [value for param in params.values() for value in _captured(param)]
     key = (
         ref,
@@ -257,7 +278,9 @@ def call_block(
     context = builder.context
     if key not in context.bodies:
         _check_recursion(builder, ref, span)
-        context.bodies[key] = build_body(context, ref, ports, params, (*builder.chain, span))
+        context.bodies[key] = build_body(
+            context, ref, ports, params, places, (*builder.chain, span)
+        )
     body = context.bodies[key]
     if body is None:
         raise Poisoned
@@ -279,20 +302,16 @@ def _check_recursion(builder: Builder, ref: BlockRef, span: Span) -> None:
         fail(codes.CYCLE.at(span, name=ref.name, path=" -> ".join(names)))
 
 
-def _check_ports(ref: BlockRef, ports: Mapping[str, object], span: Span) -> None:
+def _check_ports(ref: BlockRef, ports: Mapping[str, object], places: Places) -> None:
     for port in ref.block.ports:
-        value = ports[port.name]
+        value, span, what = ports[port.name], places[port.name], f"{port.name} of {ref.name}"
         if value is None and port.optional:
             continue
         is_list = port.shape is None and isinstance(value, (list, tuple))
         if not isinstance(value, Value) and not (is_list and _all_tensors(value)):
-            fail(codes.NOT_A_TENSOR.at(
-                span, what=f"{port.name} of {ref.name}", detail=f"takes a tensor, not {noun(value)}"
-            ))  # fmt: skip
+            fail(codes.NOT_A_TENSOR.at(span, detail=f"{what} must be a tensor, not {noun(value)}"))
         if isinstance(value, Value) and port.shape is not None and value.type.dtype != port.dtype:
-            fail(codes.DTYPE.at(
-                span, what=f"{port.name} of {ref.name}", expected=port.dtype, found=value.type.dtype
-            ))  # fmt: skip
+            fail(codes.DTYPE.at(span, what=what, expected=port.dtype, found=value.type.dtype))
 
 
 def _all_tensors(value: object) -> bool:
@@ -346,7 +365,7 @@ def make_instance(builder: Builder, expr: tree.Use, label: str | None) -> Instan
     target = builder.evaluate(call.function)
     if not isinstance(target, (OpRef, BlockRef)):
         fail(codes.NOT_A_TENSOR.at(
-            call.span, what="use", detail=f"takes a block or an operator, not {noun(target)}"
+            call.span, detail=f"`use` takes a block or an operator, not {noun(target)}"
         ))  # fmt: skip
     path = builder.claim(expr, label, target.name)
     given = evaluated(builder, target, call)
@@ -368,16 +387,16 @@ def _call_instance(builder: Builder, instance: Instance, expr: tree.Call) -> obj
     tensors = [each for each in given if each.name is None]
     fixed = [Given(None, value, expr.span) for value in instance.positional]
     named = [each for each in given if each.name is not None]
-    bound = bind(target.name, _slots(target), [*tensors, *fixed, *named], expr.span)
+    bound, places = bind(target.name, _slots(target), [*tensors, *fixed, *named], expr.span)
     if isinstance(target, BlockRef):
-        return call_block(builder, target, bound, expr.span, instance.path)
-    return apply_row(builder, TABLE[target.name], bound, expr.span, instance.path)
+        return call_block(builder, target, bound, places, expr.span, instance.path)
+    return apply_row(builder, TABLE[target.name], bound, expr.span, instance.path, places)
 
 
 def _check_owner(builder: Builder, instance: Instance, span: Span) -> None:
     if instance.owner is not builder:
         fail(codes.NOT_A_TENSOR.at(
-            span, what="instance", detail="an instance is called in the block that made it"
+            span, detail="an instance can be called only in the block that made it"
         ))  # fmt: skip
 
 
@@ -388,13 +407,14 @@ def read_weight(builder: Builder, instance: Instance, expr: tree.Attribute) -> V
     row = TABLE.get(instance.function.name)
     if node is None or row is None or isinstance(instance.function, BlockRef):
         fail(codes.NOT_A_TENSOR.at(
-            expr.span, what="weight",
-            detail="is read from an operator's instance after its first call",
+            expr.span,
+            detail="a weight can be read from the instance of an operator, after its first call",
         ))  # fmt: skip
     weights = row.weights(node.args)
     if expr.name not in weights:
-        fail(codes.UNDEFINED.at(
-            expr.span, name=expr.name, hint=did_you_mean(expr.name, list(weights))
+        fail(codes.NO_MEMBER.at(
+            expr.span, what=row.name, part="weight", name=f"'{expr.name}'",
+            hint=did_you_mean(expr.name, weights) or f"it has {', '.join(weights)}",
         ))  # fmt: skip
     weight = weights[expr.name]
     path = f"{instance.path}.{expr.name}"

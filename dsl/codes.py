@@ -93,7 +93,6 @@ MISSING_KEY = _problem("E109", "missing key", "{where} lacks {key!r}", "add `{ke
 WRONG_KIND = _problem("E110", "wrong kind of value", "{where} takes {expected}, not {found}")
 VERSION = _problem(
     "E111", "language version", "language version {version} is not known; this attnc reads 1",
-    "begin the spec with `attnc: 1`",
 )  # fmt: skip
 
 UNDEFINED = _problem("E201", "undefined name", "{name!r} is not defined here")
@@ -118,10 +117,10 @@ LABEL_CLASH = _problem(
     "give one of them another @label, or share it with `use`",
 )  # fmt: skip
 UNUSED_OUTPUT = _problem(
-    "E213", "value never used", "{name!r} is computed but reaches no output",
+    "E213", "value never used", "{what} is never used",
     "use it, make it an output, or remove it",
 )  # fmt: skip
-NOT_A_TENSOR = _problem("E214", "wrong kind of operand", "{what}: {detail}")
+NOT_A_TENSOR = _problem("E214", "wrong kind of operand", "{detail}")
 UNDECIDED = _problem(
     "E215", "size comparison undecided", "whether {left} {operator} {right} depends on the input",
     "decide by params, or fix the size of the input",
@@ -144,6 +143,7 @@ TRAIN_ONLY = _problem(
     "E224", "value of training mode only", "{name!r} exists in training mode only",
     "use it inside `when train`, or make it an output there",
 )  # fmt: skip
+NO_MEMBER = _problem("E225", "no such part", "{what} has no {part} {name}")
 
 UNSOLVED_SIZE = _problem(
     "E301", "size not computable", "size {size} cannot be computed from the inputs of {name!r}",

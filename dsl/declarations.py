@@ -32,10 +32,15 @@ def wrong_kind(expr: tree.Expr, where: str, expected: str, collector: Collector)
     collector.add(codes.WRONG_KIND.at(expr.span, where=where, expected=expected, found=found))
 
 
-def check_version(number: object, span: Span, collector: Collector) -> None:
-    """Report a language version that is not known."""
+def check_version(number: object, span: Span, line: str, collector: Collector) -> None:
+    """Report a language version that is not known.
+
+    Args:
+        line: how the notation at hand writes the known one.
+    """
     if type(number) is not int or number != VERSION:
-        collector.add(codes.VERSION.at(span, version=number))
+        hint = f"begin the spec with `{line}`"
+        collector.add(codes.VERSION.at(span, version=number, hint=hint))
 
 
 def duplicate(key: str, span: Span, first: Span, collector: Collector) -> None:

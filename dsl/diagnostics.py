@@ -119,9 +119,9 @@ def with_use_sites(diagnostic: Diagnostic, chain: SpanChain) -> Diagnostic:
     What goes wrong inside the standard library is shown at the place that used it, which is where
     the remedy lies; the place inside becomes the first note.
     """
-    sites = list(reversed(chain))
     notes = list(diagnostic.notes)
     span = diagnostic.span
+    sites = [site for site in reversed(chain) if span is None or not _holds(site, span)]
     inner = [] if span is None else [span, *sites]
     outside = next((at for at, each in enumerate(inner) if not _is_library(each)), 0)
     if outside:
@@ -130,6 +130,11 @@ def with_use_sites(diagnostic: Diagnostic, chain: SpanChain) -> Diagnostic:
     return replace(
         diagnostic, span=span, notes=(*notes, *(Note("used here", site) for site in sites))
     )
+
+
+def _holds(site: Span, span: Span) -> bool:
+    """Say whether a call is the one that the place stands in, so that showing it adds nothing."""
+    return site.source is span.source and site.start <= span.start and span.end <= site.end
 
 
 def _is_library(span: Span) -> bool:

@@ -10,6 +10,7 @@ from attnc.dsl import codes, library, tree
 from attnc.dsl.builder import Builder, Context
 from attnc.dsl.diagnostics import Collector, Note
 from attnc.dsl.expressions import Fault, Poisoned, fail
+from attnc.dsl.facts import check_facts
 from attnc.dsl.graph import Arg, Body, Graph, TensorType, Value
 from attnc.dsl.liveness import check_used
 from attnc.dsl.ops import TABLE
@@ -33,10 +34,11 @@ def elaborate(spec: tree.Spec, variant: str | None = None, overrides: Overrides 
     """
     collector = Collector()
     home = Home(spec.model, {block.name: block for block in spec.blocks})
-    _check_names(spec, collector)
+    has_clash = _check_names(spec, collector)
     resolved = resolve(spec, variant, overrides, _Functions(home), collector)
     builder = Builder(Context(collector), home, (), is_top=True)
     builder.scope.update(resolved.values)
+    builder.faulty = has_clash
     with _deep_recursion():
         inputs = _inputs(builder, spec)
         try:
@@ -44,6 +46,8 @@ def elaborate(spec: tree.Spec, variant: str | None = None, overrides: Overrides 
             _outputs(builder, spec)
         except Exhausted:
             builder.faulty = True
+    _check_outputs(builder, spec)
+    check_facts(spec, collector)
     body = Body(
         spec.model, spec.doc, resolved.values, inputs, tuple(builder.nodes),
         tuple(builder.outputs.values()), builder.exits, builder.dims, (spec.span,),
@@ -95,8 +99,9 @@ def _deep_recursion() -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
-def _check_names(spec: tree.Spec, collector: Collector) -> None:
-    """Report what is declared twice."""
+def _check_names(spec: tree.Spec, collector: Collector) -> bool:
+    """Report what is declared twice; return whether anything is."""
+    before = len(collector.found)
     groups = (
         [(param.name, param.span) for param in spec.params]
         + [(port.name, port.span) for port in spec.inputs],
@@ -111,6 +116,7 @@ def _check_names(spec: tree.Spec, collector: Collector) -> None:
                 note = Note("the first stands here", first[name])
                 collector.add(codes.REDEFINED.at(span, name=name, notes=[note]))
             first.setdefault(name, span)
+    return len(collector.found) > before
 
 
 def _inputs(builder: Builder, spec: tree.Spec) -> dict[str, Value]:
@@ -138,8 +144,8 @@ def _outputs(builder: Builder, spec: tree.Spec) -> None:
             value = builder.evaluate(output.value)
             if not isinstance(value, Value):
                 fail(codes.NOT_A_TENSOR.at(
-                    output.value.span, what=f"output {output.name}",
-                    detail=f"is a tensor, not {noun(value)}",
+                    output.value.span,
+                    detail=f"output {output.name} must be a tensor, not {noun(value)}",
                 ))  # fmt: skip
             builder.outputs[output.name] = value
         except Fault as fault:
@@ -147,6 +153,16 @@ def _outputs(builder: Builder, spec: tree.Spec) -> None:
             builder.faulty = True
         except Poisoned:
             builder.faulty = True
+
+
+def _check_outputs(builder: Builder, spec: tree.Spec) -> None:
+    """Report a model that gives nothing; then all that it computes is unused."""
+    if not spec.outputs and not builder.exits and not builder.faulty:
+        builder.report(codes.MISSING_KEY.at(
+            spec.span, where=f"model {spec.model}", key="outputs",
+            hint="say what it gives: `outputs: {y: x}`, or `output y = x` in the text notation",
+        ))  # fmt: skip
+        builder.faulty = True
 
 
 # Blocks -----------------------------------------------------------------------------------
@@ -157,6 +173,7 @@ def build_body(
     ref: BlockRef,
     ports: Mapping[str, object],
     params: Mapping[str, object],
+    places: Mapping[str, Span],
     chain: SpanChain,
 ) -> Body | None:
     """Elaborate a block for the types of its ports and its params; none where it has faults.
@@ -164,13 +181,14 @@ def build_body(
     Args:
         ports: the caller's tensors; only their types matter here.
         params: those given; the others take their defaults.
+        places: where the argument of each port and param stands.
     """
     block = ref.block
     builder = Builder(context, ref.home, chain, is_top=False)
     context.active.append(ref)
     try:
-        inner = _bind_ports(builder, block, ports, chain[-1])
-        captured = _bind_params(builder, block, params)
+        inner = _bind_ports(builder, block, ports, places)
+        captured = _bind_params(builder, block, params, places)
         run(builder, block.body)
         outputs = _results(builder, block)
     except Fault as fault:
@@ -192,7 +210,10 @@ def build_body(
 
 
 def _bind_ports(
-    builder: Builder, block: tree.Block, ports: Mapping[str, object], site: Span
+    builder: Builder,
+    block: tree.Block,
+    ports: Mapping[str, object],
+    places: Mapping[str, Span],
 ) -> dict[str, Arg]:
     inner: dict[str, Arg] = {}
     for port in block.ports:
@@ -201,7 +222,8 @@ def _bind_ports(
     for port in block.ports:
         value = inner[port.name]
         if port.shape is not None and isinstance(value, Value):
-            bind_shape(builder, port.shape, value.type, f"{port.name} of {block.name}", site)
+            what = f"{port.name} of {block.name}"
+            bind_shape(builder, port.shape, value.type, what, places[port.name])
     return inner
 
 
@@ -215,7 +237,10 @@ def _fresh(value: object, name: str, span: Span) -> Arg:
 
 
 def _bind_params(
-    builder: Builder, block: tree.Block, params: Mapping[str, object]
+    builder: Builder,
+    block: tree.Block,
+    params: Mapping[str, object],
+    places: Mapping[str, Span],
 ) -> dict[str, Value]:
     """Bind params in order, so that defaults may use ports' sizes and earlier params."""
     captured: dict[str, Value] = {}
@@ -226,7 +251,7 @@ def _bind_params(
             value = builder.evaluate(param.default)
         else:
             fail(codes.NO_VALUE.at(param.span, name=param.name))
-        site = builder.chain[-1] if param.name in params else param.span
+        site = places[param.name] if param.name in params else param.span
         builder.scope[param.name] = builder.arguments[param.name] = (
             value if param.type == "score" else check_param(param, value, site)
         )

@@ -121,11 +121,14 @@ class ExpressionRules(Transformer[Token, object]):
                 note = Note("the first stands here", first[entry.key])
                 refuse(codes.DUPLICATE_KEY.at(entry.span, key=entry.key, notes=[note]))
             first[entry.key] = entry.span
+        comments = [entry.comments for entry in entries]
+        if comments:
+            comments[0] = (*opening.comments, *comments[0])
         return tree.MapOf(
             tuple((entry.key, entry.value) for entry in entries),
             opening.span.to(_end(rest)),
             tuple(entry.span for entry in entries),
-            tuple(entry.comments for entry in entries),
+            tuple(comments),
         )
 
     def entry(self, key: Lexeme, colon: Lexeme, value: Expr) -> Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import NoReturn
 
 from attnc.dsl import arithmetic, codes, tree
@@ -59,9 +59,7 @@ class Evaluator:
             fail(codes.UNKNOWN_OP.at(
                 expr.function.span, name=name, hint=did_you_mean(name, arithmetic.FUNCTIONS)
             ))  # fmt: skip
-        fail(codes.NOT_A_TENSOR.at(
-            expr.span, what="call", detail="this cannot be called"
-        ))  # fmt: skip
+        fail(codes.NOT_A_TENSOR.at(expr.span, detail="this cannot be called"))
 
     def missing(self, expr: tree.Name) -> object:
         """Give a value to a name that the scope lacks, or fail."""
@@ -71,9 +69,7 @@ class Evaluator:
 
     def use(self, expr: tree.Use) -> object:
         """Make an instance."""
-        fail(
-            codes.NOT_A_TENSOR.at(expr.span, what="use", detail="stands in blocks and graphs only")
-        )
+        fail(codes.NOT_A_TENSOR.at(expr.span, detail="`use` stands in blocks and graphs only"))
 
     def binary(self, expr: tree.Binary, left: object, right: object) -> object:
         """Apply an operator to values."""
@@ -93,8 +89,11 @@ class Evaluator:
             key = self.evaluate(expr.items[0])
             if isinstance(key, (str, int)) and key in base:
                 return base[key]
-            fail(codes.UNDEFINED.at(expr.items[0].span, name=shown(key)))
-        fail(codes.NOT_A_TENSOR.at(expr.span, what="index", detail=f"{noun(base)} has no items"))
+            fail(codes.NO_MEMBER.at(
+                expr.items[0].span, what="this map", part="key", name=shown(key),
+                hint=did_you_mean(str(key), [str(known) for known in base]),
+            ))  # fmt: skip
+        fail(codes.NOT_A_TENSOR.at(expr.span, detail=f"{noun(base)} has no items"))
 
     def attribute(self, expr: tree.Attribute, base: object) -> object:
         """Read a field of several results, or a key of a map."""
@@ -102,10 +101,12 @@ class Evaluator:
             return base[base.names.index(expr.name)]
         if isinstance(base, Mapping) and expr.name in base:
             return base[expr.name]
-        fields = base.names if isinstance(base, Fields) else base if isinstance(base, dict) else ()
-        fail(codes.UNDEFINED.at(
-            expr.span, name=expr.name, label=f"a field of {noun(base)}",
-            hint=did_you_mean(expr.name, [str(field) for field in fields]),
+        whose, part, known = noun(base), "field", [str(key) for key in _keys(base)]
+        if isinstance(base, Fields):
+            whose, part = _called(expr.base), "result"
+        fail(codes.NO_MEMBER.at(
+            expr.span, what=whose, part=part, name=f"'{expr.name}'",
+            hint=did_you_mean(expr.name, known) or (f"it has {', '.join(known)}" if known else None),
         ))  # fmt: skip
 
     def visible(self) -> list[str]:
@@ -146,7 +147,7 @@ class Evaluator:
             ))  # fmt: skip
         except ArithmeticFault as fault:
             problem = codes.DIVISION if "divides by zero" in str(fault) else codes.NOT_A_TENSOR
-            fail(problem.at(span, what="arithmetic", detail=str(fault)))
+            fail(problem.at(span, detail=str(fault)))
 
     def whole(self, expr: tree.Expr, what: str) -> int:
         """Evaluate an expression that must be a whole number known at compile time."""
@@ -154,14 +155,13 @@ class Evaluator:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
         fail(codes.NOT_A_TENSOR.at(
-            expr.span, what=what,
-            detail=f"takes a whole number known at compile time, not {noun(value)}",
+            expr.span, detail=f"{what} must be a whole number known at compile time, not {noun(value)}"
         ))  # fmt: skip
 
     def bounds(self, item: tree.Slice) -> slice:
         """Evaluate a slice of a list."""
         parts = [
-            None if part is None else self.whole(part, "slice")
+            None if part is None else self.whole(part, "a bound of a slice")
             for part in (item.start, item.stop, item.step)
         ]
         if parts[2] == 0:
@@ -171,10 +171,10 @@ class Evaluator:
     def _list_item(self, item: tree.Expr, base: list[object] | tuple[object, ...]) -> object:
         if isinstance(item, tree.Slice):
             return list(base[self.bounds(item)])
-        position = self.whole(item, "index")
+        position = self.whole(item, "an index")
         if not -len(base) <= position < len(base):
             fail(codes.NOT_A_TENSOR.at(
-                item.span, what="index", detail=f"{position} is outside a list of {len(base)} items"
+                item.span, detail=f"index {position} is outside a list of {len(base)} items"
             ))  # fmt: skip
         return base[position]
 
@@ -205,7 +205,7 @@ class Evaluator:
         ))  # fmt: skip
 
     def _misplaced(self, expr: tree.Expr) -> object:
-        fail(codes.NOT_A_TENSOR.at(expr.span, what="expression", detail="this has no value here"))
+        fail(codes.NOT_A_TENSOR.at(expr.span, detail="this has no value here"))
 
 
 _RULES: Mapping[type, Callable[..., object]] = {
@@ -238,8 +238,17 @@ def fail(diagnostic: Diagnostic) -> NoReturn:
     raise Fault(diagnostic)
 
 
-def _called(expr: tree.Call) -> str:
-    return expr.function.id if isinstance(expr.function, tree.Name) else "call"
+def _called(expr: tree.Expr) -> str:
+    """Return the name of what is called."""
+    function = expr.function if isinstance(expr, tree.Call) else expr
+    return function.id if isinstance(function, tree.Name) else "this call"
+
+
+def _keys(value: object) -> Iterable[object]:
+    """Return the names of the parts of a value."""
+    if isinstance(value, Fields):
+        return value.names
+    return value if isinstance(value, Mapping) else ()
 
 
 def evaluate(expr: tree.Expr, names: Mapping[str, object]) -> object:

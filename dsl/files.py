@@ -18,8 +18,11 @@ STDIN = "-"
 def read_source(path: Path | str, collector: Collector, shown: str = "") -> Source | None:
     """Read a spec file as UTF-8; `-` is stdin. `shown` is its name in messages, else the path.
 
-    Returns none where that fails (E100 unreadable, E101 not UTF-8, E102 too large), which is
-    reported. Never reads more than the largest size allowed.
+    Returns none where it is no text (E101 not UTF-8, E102 too large), which is reported. Never
+    reads more than the largest size allowed.
+
+    Raises:
+        EnvironmentLacks: it cannot be read (E100).
     """
     name = shown or ("<stdin>" if str(path) == STDIN else str(path))
     try:
@@ -34,7 +37,8 @@ def read_source(path: Path | str, collector: Collector, shown: str = "") -> Sour
     try:
         return Source(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        byte, offset = f"0x{data[error.start]:02x}", error.start
+        byte = f"0x{error.object[error.start]:02x}"
+        offset = error.start + len(data) - len(error.object)  # a byte order mark is left out
         collector.add(codes.NOT_UTF8.at(None, name=name, byte=byte, offset=offset))
         return None
 

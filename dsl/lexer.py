@@ -239,7 +239,7 @@ class _Lexer:
 
     def _is_header_complete(self) -> bool:
         previous = self.previous
-        if previous is None or previous.type in _BODY_COMES:
+        if previous is None or previous == "->" or previous.type in _BODY_COMES:
             return True
         lexemes = self.body.lexemes
         return previous.type == "ELSE" and len(lexemes) > 1 and lexemes[-2].type == "BODY"

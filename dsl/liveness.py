@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import Collector
-from attnc.dsl.graph import Arg, Body, Value
+from attnc.dsl.graph import Arg, Body, Node, Value
 
 
 def check_used(body: Body, collector: Collector) -> None:
@@ -17,11 +17,19 @@ def check_used(body: Body, collector: Collector) -> None:
     for node in body.nodes:
         if node.op != "weight" and used.isdisjoint(node.results):
             result = node.results[0]
-            collector.add(codes.UNUSED_OUTPUT.at(result.spans[-1], name=result.name))
+            what = f"'{result.name}'" if result.name != _called(node) else f"what {result.name} gives"
+            collector.add(codes.UNUSED_OUTPUT.at(result.spans[-1], what=what))
     for name, port in body.ports.items():
         leaves = [*values(port)]
         if leaves and used.isdisjoint(leaves) and leaves[0].spans:
-            collector.add(codes.UNUSED_OUTPUT.at(leaves[0].spans[-1], name=name))
+            collector.add(codes.UNUSED_OUTPUT.at(
+                leaves[0].spans[-1], what=f"input '{name}'", hint="use it, or remove it"
+            ))  # fmt: skip
+
+
+def _called(node: Node) -> str:
+    """Return what the results of a node are called where the spec gives them no name."""
+    return node.body.name if node.op == "block" and node.body else node.op
 
 
 def values(arg: Arg) -> Iterator[Value]:

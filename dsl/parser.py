@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass, replace
 
 from lark.exceptions import UnexpectedToken
-from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from attnc.dsl import codes, tree
 from attnc.dsl.brackets import DEEPEST, TooDeep
@@ -84,7 +83,7 @@ def parse(lexemes: Sequence[Lexeme], start: str, collector: Collector) -> object
         try:
             parsed = state.feed_token(lexeme)
         except UnexpectedToken:
-            collector.add(unexpected(lexemes, at, _accepted(state)))
+            collector.add(unexpected(lexemes, at, _accepted(lexemes[:at], start)))
             return None
         except Refused as refused:
             collector.add(refused.diagnostic)
@@ -96,7 +95,15 @@ def parse(lexemes: Sequence[Lexeme], start: str, collector: Collector) -> object
     return parsed
 
 
-def _accepted(state: InteractiveParser) -> set[str]:
+def _accepted(lexemes: Sequence[Lexeme], start: str) -> set[str]:
+    """Return the terminals that may follow.
+
+    Parsed anew: by the time of an error the parser has completed rules on the strength of the
+    lexeme that does not fit.
+    """
+    state = parser().parse_interactive(start=start)
+    for lexeme in lexemes:
+        state.feed_token(lexeme)
     accepted: set[str] = state.accepts()  # type: ignore[no-untyped-call]  # lark leaves it bare
     return accepted
 

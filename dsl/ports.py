@@ -66,9 +66,10 @@ def _check(
             notes = (
                 [Note(f"{item.span.text} = {expected} comes from here", known[0])] if known else []
             )
+            meaning = "" if isinstance(item, tree.Number) else f" with {item.span.text} = {expected}"
+            notes.append(Note("the shape stands here", pattern.span))
             fail(codes.SHAPE.at(
-                where, what=what, found=found, notes=[*notes, Note("the shape stands here", pattern.span)],
-                expected=f"{pattern.span.text} with {item.span.text} = {expected}",
+                where, what=what, expected=f"{pattern.span.text}{meaning}", found=found, notes=notes
             ))  # fmt: skip
 
 
@@ -92,10 +93,10 @@ def _evaluated(builder: Builder, item: tree.Expr) -> Size:
     size = builder.evaluate(item)
     if not is_size(size):
         fail(codes.NOT_A_TENSOR.at(
-            item.span, what="shape", detail=f"an axis is a size, not {noun(size)}"
+            item.span, detail=f"an axis must be a size, not {noun(size)}"
         ))  # fmt: skip
     if isinstance(size, int) and size < 0:
-        fail(codes.NOT_A_TENSOR.at(item.span, what="shape", detail=f"an axis cannot be {size}"))
+        fail(codes.NOT_A_TENSOR.at(item.span, detail=f"an axis cannot be of size {size}"))
     return size  # type: ignore[return-value]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from attnc.dsl import codes, tree
-from attnc.dsl.diagnostics import Collector
+from attnc.dsl.diagnostics import Collector, Note
 from attnc.dsl.expressions import Evaluator, Fault, Poisoned, fail
 from attnc.dsl.spans import Source, Span
 from attnc.dsl.suggest import did_you_mean
@@ -90,16 +92,29 @@ def _resolve_one(
         check_param(param, values[name], param.default.span)
     expected = values.get(name)
     if mine is not None and variant is not None:
-        values[name] = check_param(param, evaluator.evaluate(mine), mine.span, expected)
+        with _told(f"variant {variant.name}", param):
+            values[name] = check_param(param, evaluator.evaluate(mine), mine.span, expected)
         resolved.origins[name] = f"variant {variant.name}"
     for override in [*whole, *(other for other in overrides if other.path)]:
         changed = _placed(values.get(name), override, override.path)
-        values[name] = check_param(
-            param, _as_declared(changed, expected, evaluator), None, expected
-        )
+        declared = _as_declared(changed, expected, evaluator)
+        with _told(f"--set {override.text}", param):
+            values[name] = check_param(param, declared, None, expected)
         resolved.origins[name] = "--set"
     if name not in values:
         fail(codes.NO_VALUE.at(param.span, name=name))
+
+
+@contextmanager
+def _told(origin: str, param: tree.Param) -> Iterator[None]:
+    """Say of a fault where the value came from, and where its param is declared."""
+    try:
+        yield
+    except Fault as fault:
+        found = fault.diagnostic
+        note = Note("the param is declared here", param.span)
+        message = f"{origin}: {found.message}"
+        fail(replace(found, message=message, notes=(*found.notes, note)))
 
 
 def _as_declared(value: object, expected: object, evaluator: _ParamEvaluator) -> object:
@@ -162,10 +177,10 @@ def _kind(value: object) -> str | None:
 def _chosen(spec: tree.Spec, name: str | None, collector: Collector) -> tree.Variant | None:
     known = {param.name for param in spec.params}
     for variant in spec.variants:
-        for key, value in variant.overrides:
+        for (key, value), span in zip_longest(variant.overrides, variant.key_spans):
             if key not in known:
                 collector.add(codes.UNKNOWN_PARAM.at(
-                    value.span, name=key, label=f"in variant {variant.name}",
+                    span or value.span, name=key, label=f"in variant {variant.name}",
                     hint=did_you_mean(key, known),
                 ))  # fmt: skip
     if name is None:

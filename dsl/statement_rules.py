@@ -121,5 +121,5 @@ def statements(body: Lexeme) -> tuple[tree.Statement, ...]:
 def misplaced(piece: Piece, expected: str, hint: str | None = None) -> Diagnostic:
     """Say that a piece does not belong where it stands."""
     word = _WORDS.get(type(piece))
-    found = f"'{word}'" if word else "a statement"
+    found = f"'{word}'" if word else "statement"
     return codes.TEXT_SYNTAX.at(piece.span, found=found, expected=expected, hint=hint)

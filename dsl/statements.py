@@ -111,7 +111,8 @@ def _bind(builder: Builder, statement: tree.Assign, name: str, value: object) ->
     if statement.annotation is not None:
         if not isinstance(value, Value):
             fail(codes.NOT_A_TENSOR.at(
-                statement.value.span, what=name, detail=f"has a shape but is {noun(value)}"
+                statement.value.span,
+                detail=f"{name} must be a tensor, as a shape is given, not {noun(value)}",
             ))  # fmt: skip
         bind_shape(builder, statement.annotation, value.type, name, statement.value.span)
     builder.scope[name] = value
@@ -148,14 +149,11 @@ def _assign_item(builder: Builder, statement: tree.Assign, target: tree.Index) -
         builder.scope[name] = updated
         return
     if not isinstance(old, (list, tuple)) or len(target.items) != 1:
-        fail(
-            codes.NOT_A_TENSOR.at(target.span, what=name, detail=f"{noun(old)} has no items to set")
-        )
-    position = builder.whole(target.items[0], "index")
+        fail(codes.NOT_A_TENSOR.at(target.span, detail=f"{name} is {noun(old)}: no item to set"))
+    position = builder.whole(target.items[0], "an index")
     if not -len(old) <= position < len(old):
         fail(codes.NOT_A_TENSOR.at(
-            target.items[0].span, what="index",
-            detail=f"{position} is outside a list of {len(old)} items",
+            target.items[0].span, detail=f"index {position} is outside a list of {len(old)} items"
         ))  # fmt: skip
     items = list(old)
     items[position] = value
@@ -207,8 +205,8 @@ def _if(builder: Builder, statement: tree.If) -> None:
     value = builder.evaluate(statement.condition)
     if isinstance(value, Value):
         fail(codes.NOT_A_TENSOR.at(
-            statement.condition.span, what="if",
-            detail=f"is decided at compile time, and {noun(value)} is not known then",
+            statement.condition.span,
+            detail=f"`if` is decided at compile time, when {noun(value)} is not known",
             hint="use where(condition, a, b) to choose between tensors",
         ))  # fmt: skip
     chosen = builder.truth(statement.condition, value)
@@ -238,8 +236,7 @@ def _exit(builder: Builder, statement: tree.Exit) -> None:
     value = builder.evaluate(statement.value)
     if not isinstance(value, Value):
         fail(codes.NOT_A_TENSOR.at(
-            statement.value.span, what=f"exit {statement.name}",
-            detail=f"is a tensor, not {noun(value)}",
+            statement.value.span, detail=f"exit {statement.name} must be a tensor, not {noun(value)}"
         ))  # fmt: skip
     if statement.name in builder.exits or statement.name in builder.outputs:
         fail(codes.REDEFINED.at(statement.span, name=statement.name))

@@ -71,10 +71,27 @@ def unexpected(lexemes: Sequence[Lexeme], at: int, accepted: Set[str]) -> Diagno
         meant = did_you_mean(first, _spelt(STARTS))
         if meant:
             return _error(first, STARTS, meant)
+    if at and _is_bad_number(lexemes[at - 1], lexeme):
+        return _bad_number(lexemes[at - 1], lexeme)
     hint = _REMEDIES.get(lexeme)
+    if not lexeme.isascii() and lexeme.isalnum():
+        hint = "names are made of the letters a to z and A to Z, digits and _"
     if lexeme.type == "NAME":
         hint = did_you_mean(lexeme, _spelt(accepted & (STARTS | _WITHIN)))
     return _error(lexeme, accepted, hint)
+
+
+def _is_bad_number(before: Lexeme, lexeme: Lexeme) -> bool:
+    """Whether a number runs on into what is no part of it: `08x`, `1.2.3`."""
+    is_adjacent = before.fragment is lexeme.fragment and before.end == lexeme.start
+    return before.type == "NUMBER" and lexeme.type in ("NAME", "NUMBER") and is_adjacent
+
+
+def _bad_number(before: Lexeme, lexeme: Lexeme) -> Diagnostic:
+    return codes.TEXT_SYNTAX.at(
+        before.span.to(lexeme.span), found=f"bad number '{before}{lexeme}'",
+        expected="digits as in 12, 0.5 or 1e-5",
+    )  # fmt: skip
 
 
 def expected(accepted: Set[str]) -> str:

@@ -29,10 +29,7 @@ def read_text(source: Source, collector: Collector) -> tree.Spec | None:
     """
     heard = Collector(limit=collector.limit)
     pieces = parse_items(Fragment.of(source, 0, len(source.text)), heard)
-    start = Span(source, 0, 0)
-    if not pieces and not heard.found:
-        heard.add(codes.MISSING_KEY.at(start, where="the spec", key="model"))
-    spec = _file(pieces, start, heard)
+    spec = _file(pieces, Span(source, 0, 0), heard)
     collector.absorb(heard)
     return None if heard.found else spec
 
@@ -105,7 +102,7 @@ def _file(pieces: Sequence[Piece], start: Span, collector: Collector) -> tree.Sp
     comments: tuple[str, ...] = ()
     if pieces and isinstance(pieces[0], VersionLine):
         line = pieces[0]
-        declarations.check_version(line.number, line.span, collector)
+        declarations.check_version(line.number, line.span, "attnc 1", collector)
         comments = line.comments
         pieces = pieces[1:]
     if pieces and isinstance(pieces[0], ModelHeader):
@@ -124,6 +121,8 @@ def _library(
             parts.add(piece)
         else:
             collector.add(misplaced(piece, "a model or a block"))
+    if not parts.blocks and not collector.found:
+        collector.add(codes.MISSING_KEY.at(start, where="the spec", key="model"))
     doc = parts.doc
     return tree.Spec(
         "", start, doc=doc.text if doc else None, blocks=tuple(parts.blocks), library=True,
@@ -165,7 +164,7 @@ def _variant(header: VariantHeader, collector: Collector) -> tree.Variant:
                 comments += piece.comments
             case tree.Assign((tree.Name("claims"),), "=") if claims is None:
                 claims = _data(piece, "`claims`", collector)
-            case tree.Assign((tree.Name(name) as target,), "=", value, None):
+            case tree.Assign((tree.Name(name) as target,), "=", value, None) if name != "doc":
                 if name in overrides:
                     declarations.duplicate(name, target.span, overrides[name][1], collector)
                 overrides[name] = value, target.span
@@ -175,6 +174,7 @@ def _variant(header: VariantHeader, collector: Collector) -> tree.Variant:
     return tree.Variant(
         header.name, tuple((name, value) for name, (value, _) in overrides.items()), claims,
         header.span, doc.text if doc else None, tuple(comments),
+        tuple(span for _, span in overrides.values()),
     )  # fmt: skip
 
 

@@ -305,6 +305,7 @@ class Variant:
     span: Span = field(compare=False, repr=False)
     doc: str | None = None
     comments: Comments = field(compare=False, default=(), repr=False)
+    key_spans: tuple[Span, ...] = field(compare=False, repr=False, default=())
 
 
 @dataclass(frozen=True, slots=True)

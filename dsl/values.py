@@ -129,11 +129,11 @@ _WORDS = Words()
 
 
 def noun(value: object) -> str:
-    """Return what to call a value in a message: `a tensor [b, n, 384]`, `the text "x"`."""
+    """Return what to call a value in a message: `a tensor [b, n, 384]`, `the text "x"`, `-4`."""
     if isinstance(value, Value):
         return f"a tensor {value.type}"
     if isinstance(value, (bool, int, float)):
-        return f"{_WORDS.table[type(value)]} ({shown(value)})"
+        return shown(value)
     if isinstance(value, str):
         return f'the text "{value}"'
     if isinstance(value, (Dim,)):

@@ -99,9 +99,12 @@ class Params:
             if name.value == "doc":
                 doc = self.values.text(value, f"doc of {where}")
             elif self.values.name(name, f"an override in {where}"):
-                overrides.append((name.value, self._override(name.value, value)))
-        kept = tuple((name, value) for name, value in overrides if value is not None)
-        return tree.Variant(key.value, kept, claims, key.span, doc, tuple(comments))
+                overrides.append((name, self._override(name.value, value)))
+        kept = [(name, value) for name, value in overrides if value is not None]
+        return tree.Variant(
+            key.value, tuple((name.value, value) for name, value in kept), claims, key.span, doc,
+            tuple(comments), tuple(name.span for name, _ in kept),
+        )  # fmt: skip
 
     def _override(self, name: str, node: Node) -> tree.Expr | None:
         texts = name in self.texts

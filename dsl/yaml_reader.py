@@ -106,7 +106,7 @@ class _SpecReader:
         if node is not None:
             constant = self.values.constant(node) if isinstance(node, Scalar) else None
             number = constant.value if isinstance(constant, tree.Number) else node.span.text
-            declarations.check_version(number, node.span, self.collector)
+            declarations.check_version(number, node.span, "attnc: 1", self.collector)
         return declarations.VERSION
 
     def _model(self) -> str:

@@ -39,7 +39,7 @@ def test_public_names_are_few_and_stay() -> None:
 
     assert attnc.__all__ == [
         "AttncError", "__version__", "check", "compile", "emit", "load", "loads",
-        "parameter_count", "plan", "verify",
+        "parameter_count", "plan", "verify", "zoo",
     ]  # fmt: skip
     assert all(getattr(attnc, name) is not None for name in attnc.__all__)
 

@@ -34,6 +34,10 @@ class _Scope:
             return value.type
         if isinstance(value, (bool, int, float, Dim, Weight)):
             return value
+        if isinstance(value, (list, tuple)) and all(
+            isinstance(item, (bool, int, float, Dim)) for item in value
+        ):
+            return tuple(value)
         return None
 
 

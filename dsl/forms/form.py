@@ -46,7 +46,7 @@ def tensor(builder: Builder, expr: tree.Expr, name: str) -> Value:
     value = builder.evaluate(expr)
     if not isinstance(value, Value):
         fail(codes.NOT_A_TENSOR.at(
-            expr.span, what=f"{name} of attend", detail=f"takes a tensor, not {noun(value)}"
+            expr.span, detail=f"{name} of attend must be a tensor, not {noun(value)}"
         ))  # fmt: skip
     return value
 

@@ -85,7 +85,7 @@ def _paired(name: str, pattern: Pattern, value: Value) -> list[tuple[ast.expr, A
         count = f"{len(axes) - (star is not None)}{' or more' if star is not None else ''}"
         raise Mismatch(
             "rank", f"{len(shape)} axes, where {count} are needed",
-            parameter=name, expected=str(pattern), found=str(value.type),
+            parameter=name, expected=pattern.shape, found=str(value.type),
         )  # fmt: skip
     if star is None:
         return list(zip(axes, shape, strict=True))
@@ -119,10 +119,10 @@ def _names_in(axis: ast.expr) -> list[str]:
 
 
 def _explained(pattern: Pattern, bound: Bound, known: set[str]) -> str:
-    """Return `[*, i] with i=384` for the names known before."""
+    """Return `[*, i] with i = 384` for the names known before."""
     names = [name for name in _names(pattern, bound) if name in known]
-    facts = [f"{name.replace('_', '*')}={_shown(bound[name])}" for name in names]
-    return f"{pattern} with {', '.join(facts)}" if facts else str(pattern)
+    facts = [f"{name.replace('_', '*')} = {_shown(bound[name])}" for name in names]
+    return f"{pattern.shape} with {', '.join(facts)}" if facts else pattern.shape
 
 
 def _shown(value: Arg) -> str:

@@ -11,7 +11,7 @@ class Mismatch(Exception):  # noqa: N818
             (anything else; then `message` says it all).
         message: one line on the detail: `axis -1 is 192, where i is 384`.
         parameter: whose value is wrong, where it is one parameter's.
-        expected: for shapes the pattern with what its names stand for: `[*, i] with i=384`.
+        expected: for shapes the pattern with what its names stand for: `[*, i] with i = 384`.
         found: the other side.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attnc.dsl.dims import Shape, Size
 from attnc.dsl.graph import Arg
@@ -68,6 +68,7 @@ def _sizes(bound: Bound, notation: Notation) -> Mapping[str, Size]:
                 "argument", f"the sizes of {' and '.join(unknown)} are open: give one of them"
             )
         if unknown:
+            _check_multiple(group, size, [name for name in group if name in sizes], known)
             sizes[unknown[0]] = exact(bound, size, known)
         elif known != size:
             raise Mismatch(
@@ -75,6 +76,16 @@ def _sizes(bound: Bound, notation: Notation) -> Mapping[str, Size]:
                 parameter="x", expected=_explained(group, known), found=str(x.type),
             )  # fmt: skip
     return sizes
+
+
+def _check_multiple(group: Group, size: Size, given: Sequence[str], product: Size) -> None:
+    """Check that the sizes given leave a whole size for the open axis of a group."""
+    is_known = isinstance(size, int) and isinstance(product, int)
+    if is_known and (product == 0 or size % product != 0):
+        factors = " * ".join(given)
+        raise Mismatch(
+            "argument", f"({' '.join(group)}) is {size}, not a multiple of {factors} = {product}"
+        )
 
 
 def _explained(group: Group, size: Size) -> str:

@@ -53,9 +53,13 @@ class Pattern:
         """Whether any shape fits: `any[...]`."""
         return any(isinstance(axis, ast.Constant) and axis.value is ... for axis in self.axes)
 
+    @property
+    def shape(self) -> str:
+        """The axes as the language writes a shape: `[*, i]`."""
+        return f"[{', '.join(map(ast.unparse, self.axes))}]".replace("*_", "*")
+
     def __str__(self) -> str:
-        text = ", ".join(map(ast.unparse, self.axes)).replace("*_", "*")
-        return f"[{text}]" if self.dtype == "float" else f"{self.dtype}[{text}]"
+        return self.shape if self.dtype == "float" else f"{self.dtype}{self.shape}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,11 @@ from attnc.dsl.scorelang.walk import COORDINATES
 from attnc.dsl.spans import Span
 from attnc.dsl.suggest import did_you_mean
 
-Known = Union[bool, int, float, Dim, TensorType, Weight]
-"""What a name may stand for: a number, a size, a tensor of this type, the weight in a post."""
+Items = tuple[Union[bool, int, float, Dim], ...]
+
+Known = Union[bool, int, float, Dim, TensorType, Weight, Items]
+"""What a name may stand for: a number, a size, a tensor of this type, the weight in a post, or a
+list of numbers and sizes, of which a score may read an item."""
 
 BUILTINS: dict[str, ScoreTree] = {
     "qk": Dot(),
@@ -115,16 +118,30 @@ class _Builder:
                 return self._loaded(name, known, (), span)
             case Weight():
                 return known
+            case tuple():
+                raise ScoreError(span, f"{name} is a list", f"read an item: {name}[0]")
         return Constant(known)
 
     def _load(self, base: tree.Expr, items: tuple[tree.Expr, ...], span: Span) -> ScoreTree:
         known = self._scope.lookup(base.id) if isinstance(base, tree.Name) else None
         if isinstance(base, tree.Name) and known is None and base.id not in BUILTINS:
             self._unknown(base.id, base.span)
+        if isinstance(base, tree.Name) and isinstance(known, tuple):
+            return self._item(base.id, known, items, span)
         if not isinstance(base, tree.Name) or not isinstance(known, TensorType):
             raise ScoreError(base.span, f"`{base.span.text}` is no tensor and has no elements")
         indices = tuple(self._index(base.id, item) for item in items)
         return self._loaded(base.id, known, indices, span)
+
+    def _item(
+        self, name: str, known: Items, items: tuple[tree.Expr, ...], span: Span
+    ) -> ScoreTree:
+        at = self.typed(items[0]) if len(items) == 1 else None
+        number = at.value if isinstance(at, Constant) and at.type == "int" else None
+        if not isinstance(number, int) or not -len(known) <= number < len(known):
+            raise ScoreError(span, f"{name} has the items 0 to {len(known) - 1}")
+        found = known[number]
+        return Extent(found) if isinstance(found, Dim) else Constant(found)
 
     def _index(self, tensor: str, item: tree.Expr) -> ScoreTree:
         if isinstance(item, tree.Slice):

@@ -126,7 +126,7 @@ def key_count(domain: Domain, grid: Grid) -> ScoreTree | None:
 
 
 def place_names(domain: Domain, grid: Grid) -> Mapping[str, ScoreTree | None]:
-    """Return what names that depend on the grid and the placed domain stand for; none for nothing."""
+    """Return what names that the grid and the placed domain define stand for; none for nothing."""
     return {
         **grid_coordinates(grid),
         "slot": slot(domain),

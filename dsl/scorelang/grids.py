@@ -1,4 +1,4 @@
-"""Tokens in space: grid coordinates as trees of `i` and `j`, and which keys a query sees along an axis."""
+"""Tokens in space: grid coordinates as trees of `i` and `j`; what a query sees along an axis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GRID_COORDINATES = tuple(f"{token}{axis}" for token in "ij" for axis in AXES)
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Along one axis a query sees the keys `start + step * t` for `t` below `number`, if they exist.
+    """Along an axis a query sees the keys `start + step * t` for `t` below `number`, if they exist.
 
     Attributes:
         condition: the same as a bool tree.

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnc.backends.reference import ReferenceBackend, function
+from attnc.backends.reference import function
 from attnc.backends.triton import TritonBackend
 from attnc.compiler.kernel import Kernel, Site, Target, Yes
 from attnc.dsl import scorelang
@@ -288,18 +288,20 @@ LoadKernels = Callable[[Site, Kernel], ModuleType]
 
 
 def interpreted(case: Case, load: LoadKernels, monkeypatch: pytest.MonkeyPatch) -> Entry:
-    """Return the entry with its launchers in place of the CPU implementation."""
+    """Return the entry; without a fallback its kernels run on the CPU, in the interpreter."""
     if torch.cuda.is_available():
         pytest.skip("there is a GPU: the same cases run on it")
-    site = case.site()
-    backend = TritonBackend(ReferenceBackend())
-    assert isinstance(backend.can(site, TARGET), Yes)
-    names = vars(load(site, backend.build(site, TARGET)))
+    assert isinstance(TritonBackend().can(case.site(), TARGET), Yes)
+    names = vars(module_of(case, load))
     monkeypatch.setitem(names, "tile_for", lambda tiles, length, q: (*case.tile, 4, 1))
-    names["attend_op"].register_kernel("cpu")(names["attend_launch"])
-    names["attend_backward_op"].register_kernel("cpu")(names["attend_launch_backward"])
     entry: Entry = names["attend"]
     return entry
+
+
+def module_of(case: Case, load: LoadKernels) -> ModuleType:
+    """Return the kernels of a case."""
+    site = case.site()
+    return load(site, TritonBackend().build(site, TARGET))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -382,9 +384,7 @@ def test_no_kernel_runs_for_a_table_that_needs_no_gradient(
     case = CASES["table of a grid"]
     entry = interpreted(case, load_kernels, monkeypatch)
     q, k, v, bias = (x.float() for x in inputs(case, torch.float32))
-    site = case.site()
-    names = vars(load_kernels(site, TritonBackend(ReferenceBackend()).build(site, TARGET)))
-    monkeypatch.setitem(names, "attend_pairs", None)
+    monkeypatch.setitem(vars(module_of(case, load_kernels)), "attend_pairs", None)
     result = entry(q.requires_grad_(), k, v, bias)
     assert isinstance(result, Tensor)
     torch.autograd.backward(result.sum())
@@ -397,8 +397,7 @@ def test_no_kernel_runs_for_a_table_that_needs_no_gradient(
 @pytest.mark.parametrize("name", CASES)
 def test_on_the_gpu(name: str, dtype: torch.dtype, load_kernels: LoadKernels) -> None:
     case = CASES[name]
-    site = case.site()
-    module = load_kernels(site, TritonBackend().build(site, TARGET))
+    module = module_of(case, load_kernels)
     check(vars(module)["attend"], case, dtype, inputs(case, dtype, "cuda"))
 
 
@@ -410,6 +409,5 @@ def test_on_the_gpu(name: str, dtype: torch.dtype, load_kernels: LoadKernels) ->
 def test_long_on_the_gpu(name: str, width: int, length: int, load_kernels: LoadKernels) -> None:
     """The tiles of long sequences, in the dtype that they are meant for."""
     case = replace(CASES[name], dims=(width, width), n=length, m=length, b=1)
-    site = case.site()
-    module = load_kernels(site, TritonBackend().build(site, TARGET))
+    module = module_of(case, load_kernels)
     check(vars(module)["attend"], case, torch.bfloat16, inputs(case, torch.bfloat16, "cuda"))

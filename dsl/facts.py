@@ -1,0 +1,58 @@
+"""What a spec says about its model: the paper it follows, and claims to hold it against."""
+
+from __future__ import annotations
+
+from attnc.dsl import codes, tree
+from attnc.dsl.diagnostics import Collector
+from attnc.dsl.plain_data import Record
+
+PAPER = (
+    "title", "authors", "year", "venue", "arxiv", "url", "repository", "license", "follows",
+    "deviations",
+)  # fmt: skip
+"""Keys of `paper`."""
+
+FOLLOWED = ("code", "paper")
+"""What a spec follows where paper and code differ."""
+
+
+def check_facts(spec: tree.Spec, collector: Collector) -> None:
+    """Report unknown keys, and missing ones, in `paper` and in the claims of variants."""
+    if spec.paper is not None:
+        _check_paper(spec.paper, collector)
+    for variant in spec.variants:
+        if variant.claims is not None:
+            _check_claims(variant.claims, f"claims of variant {variant.name!r}", collector)
+
+
+def _check_paper(paper: tree.MapOf, collector: Collector) -> None:
+    record = Record.of(paper, "paper", collector)
+    found = {key: record.take(key) for key in PAPER}
+    record.close()
+    followed = found["follows"]
+    if followed is not None and followed not in [tree.Text(each, paper.span) for each in FOLLOWED]:
+        collector.add(codes.WRONG_KIND.at(
+            followed.span, where="'follows' of paper", expected=" or ".join(FOLLOWED),
+            found=f"'{followed.span.text}'",
+        ))  # fmt: skip
+    for item in _items(found["deviations"]):
+        deviation = Record.of(item, "a deviation", collector)
+        deviation.need("what")
+        deviation.take("source")
+        deviation.close()
+
+
+def _check_claims(claims: tree.MapOf, where: str, collector: Collector) -> None:
+    for name, node in claims.items:
+        claim = Record.of(node, f"{name!r} in {where}", collector)
+        claim.need("value")
+        claim.take("source")
+        claim.take("tolerance")
+        claim.close()
+
+
+def _items(node: tree.Expr | None) -> tuple[tree.Expr, ...]:
+    """Return the items of a list; one item by itself counts as a list."""
+    if node is None:
+        return ()
+    return node.items if isinstance(node, tree.ListOf) else (node,)
