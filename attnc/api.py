@@ -54,7 +54,7 @@ def load(name: str | Path) -> Spec:
     Raises:
         AttncError: it cannot be read, or is wrong; `diagnostics` says all that is.
     """
-    return load_spec(str(name), systems.find)
+    return load_spec(str(name), systems.entries)
 
 
 def loads(text: str, name: str = "<text>") -> Spec:

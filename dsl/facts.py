@@ -36,19 +36,24 @@ def _check_paper(paper: tree.MapOf, collector: Collector) -> None:
             found=f"'{followed.span.text}'",
         ))  # fmt: skip
     for item in _items(found["deviations"]):
-        deviation = Record.of(item, "a deviation", collector)
-        deviation.need("what")
-        deviation.take("source")
-        deviation.close()
+        _check_entry(item, "a deviation", "what", ("source",), collector)
 
 
 def _check_claims(claims: tree.MapOf, where: str, collector: Collector) -> None:
     for name, node in claims.items:
-        claim = Record.of(node, f"{name!r} in {where}", collector)
-        claim.need("value")
-        claim.take("source")
-        claim.take("tolerance")
-        claim.close()
+        _check_entry(node, f"{name!r} in {where}", "value", ("source", "tolerance"), collector)
+
+
+def _check_entry(
+    node: tree.Expr, where: str, needed: str, others: tuple[str, ...], collector: Collector
+) -> None:
+    """Check the keys of a map. One that is misspelt may be the one that is missing."""
+    record = Record.of(node, where, collector)
+    for key in (needed, *others):
+        record.take(key)
+    record.close()
+    if isinstance(node, tree.MapOf) and record.items.keys() <= {needed, *others}:
+        record.need(needed)
 
 
 def _items(node: tree.Expr | None) -> tuple[tree.Expr, ...]:

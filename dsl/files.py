@@ -18,11 +18,8 @@ STDIN = "-"
 def read_source(path: Path | str, collector: Collector, shown: str = "") -> Source | None:
     """Read a spec file as UTF-8; `-` is stdin. `shown` is its name in messages, else the path.
 
-    Returns none where it is no text (E101 not UTF-8, E102 too large), which is reported. Never
-    reads more than the largest size allowed.
-
-    Raises:
-        EnvironmentLacks: it cannot be read (E100).
+    Returns none where that fails (E100 unreadable, E101 not UTF-8, E102 too large), which is
+    reported. Never reads more than the largest size allowed.
     """
     name = shown or ("<stdin>" if str(path) == STDIN else str(path))
     try:

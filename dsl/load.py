@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attnc.dsl import codes
-from attnc.dsl.diagnostics import Collector, UsageError
+from attnc.dsl.diagnostics import Collector, EnvironmentLacks, UsageError
 from attnc.dsl.files import read_source
 from attnc.dsl.spans import Source
+from attnc.dsl.suggest import did_you_mean
 from attnc.dsl.tree import Spec
 
-ZooFinder = Callable[[str], Path | None]
+Zoo = Callable[[], Mapping[str, Path]]
+"""Gives the spec file of each zoo system, when it is asked for."""
+
+ZOO = "zoo:"
 
 
 def read_spec(path: Path | str, collector: Collector, shown: str = "") -> Spec | None:
@@ -51,26 +55,38 @@ def is_text(source: Source) -> bool:
     return False
 
 
-def load_spec(name: str, zoo: ZooFinder | None = None) -> Spec:
+def load_spec(name: str, zoo: Zoo = dict) -> Spec:
     """Read a spec from a path, `-`, or `zoo:name`.
-
-    Args:
-        zoo: finds the file of a zoo name.
 
     Raises:
         SpecError: what was read is wrong.
         UsageError: there is no such zoo system.
+        EnvironmentLacks: the file cannot be read.
     """
     collector = Collector()
     path: Path | str = name
     shown = ""
-    if name.startswith("zoo:"):
-        found = zoo(name.removeprefix("zoo:")) if zoo is not None else None
-        if found is None:
-            raise UsageError([codes.UNKNOWN_ZOO.at(None, name=name)])
-        path, shown = found, f"{name}{found.suffix}"
+    if name.startswith(ZOO):
+        path = find_system(name.removeprefix(ZOO), zoo)
+        shown = f"{name}{path.suffix}"
     spec = read_spec(path, collector, shown)
+    if any(found.code == codes.UNREADABLE.code for found in collector.found):
+        raise EnvironmentLacks(collector.found)
     collector.raise_if_any()
     if spec is None:
         raise UsageError([codes.UNREADABLE.at(None, name=name, reason="nothing was read")])
     return spec
+
+
+def find_system(name: str, zoo: Zoo) -> Path:
+    """Return the spec file of a zoo system.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    systems = zoo()
+    if name not in systems:
+        raise UsageError([
+            codes.UNKNOWN_ZOO.at(None, name=name, hint=did_you_mean(name, systems))
+        ])  # fmt: skip
+    return systems[name]

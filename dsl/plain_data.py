@@ -74,7 +74,7 @@ class Record:
         for key in self.items.keys() - self._taken:
             self.collector.add(codes.UNKNOWN_KEY.at(
                 self.keys.get(key, self.span), key=key, where=self.where,
-                hint=did_you_mean(key, self._taken),
+                hint=did_you_mean(key, self._taken) or f"known: {', '.join(sorted(self._taken))}",
             ))  # fmt: skip
 
 

@@ -27,12 +27,16 @@ Head = Annotated[str, StringConstraints(pattern=r"^\s*(repeat|for|if|else|when)\
 Axis = Annotated[Union[int, str], Field(description="A size: `b`, `64`, `h // 2`, `*`.")]
 
 
-class Compound(RootModel[dict[Head, Union[list[Union[str, "Compound"]], None]]]):
+class Compound(
+    RootModel[
+        Annotated[
+            dict[Head, Union[list[Union[str, "Compound"]], None]], Field(min_length=1, max_length=1)
+        ]
+    ]
+):
     """A statement with a body: `repeat count`, `for a in list`, `if c`, `else`, `when train`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"additionalProperties": False, "minProperties": 1, "maxProperties": 1}
-    )
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
 
 
 Statement = Union[

@@ -10,7 +10,7 @@ from attnc.dsl.spans import Source
 from attnc.dsl.yaml_nodes import Node, Scalar, Sequence
 
 _BEFORE_NODE = re.compile(r"[ \t]*(?:[-?][ \t]+)*")
-_BEHIND_NODE = re.compile(r"[ \t\]},:]*(?<=[ \t])#(?P<comment>[^\n]*)")
+_BEHIND_NODE = re.compile(r"[ \t,:]*(?<=[ \t])#(?P<comment>[^\n]*)")
 _BLOCK_HEADER = re.compile(r"(?:&\S+\s+)?[|>][-+0-9]*")
 
 

@@ -74,8 +74,6 @@ class Params:
         )  # fmt: skip
 
     def _comments_within(self, node: Mapping) -> tuple[str, ...]:
-        if node.flow:
-            return self.values.behind(node)
         found = [self.values.comments_of(key, value) for key, value in node.pairs]
         return tuple(comment for comments in found for comment in comments if comment)
 
@@ -84,7 +82,7 @@ class Params:
         if not self.values.name(key, "a variant"):
             return None
         where = f"variant {key.value!r}"
-        comments = [*self.values.above(key), *self.values.behind(key)]
+        comments = [*self.values.above(key), *self.values.behind_head(key, node)]
         pairs = node.pairs if isinstance(node, Mapping) else ()
         if not isinstance(node, Mapping) and self.values.kind(node) != "nothing":
             self.values.wrong(node, where, "a map")

@@ -128,7 +128,7 @@ class _SpecReader:
         if name not in self.sections:
             return None
         key, value = self.sections[name]
-        self.values.pending = (*self.values.above(key), *self.values.behind(key))
+        self.values.pending = (*self.values.above(key), *self.values.behind_head(key, value))
         return value
 
     def _close(self) -> None:

@@ -60,7 +60,8 @@ class Statements:
                 text = self.values.text(value, f"doc of {where}") or ""
                 parts["doc"] = (DocLine(text, value.span, self.values.comments_of(key, value)),)
             elif key.value == "body":
-                self.values.pending = (*self.values.above(key), *self.values.behind(key))
+                behind = self.values.behind_head(key, value)
+                self.values.pending = (*self.values.above(key), *behind)
                 parts["body"] = self._pieces(value, where, depth=1)
             else:
                 self.values.unknown(key, where, _BLOCK_KEYS)

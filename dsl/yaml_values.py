@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attnc.dsl import codes, tree
 from attnc.dsl.diagnostics import Collector
@@ -140,10 +140,19 @@ class Values:
         """Return plain data, in which a string is a text."""
         match node:
             case Sequence(items):
-                return tree.ListOf(tuple(self.data(item) for item in items), node.span)
+                return tree.ListOf(tuple(self._data_item(item) for item in items), node.span)
             case Mapping():
                 return self.data_map(node, "data") or tree.MapOf((), node.span)
         return self.constant(node) or tree.Text(node.value, node.span)
+
+    def _data_item(self, item: Node) -> tree.Expr:
+        """The comments around a map in braces go to its first entry."""
+        around = (*self.above(item), *self.behind(item)) if _is_braced(item) else ()
+        made = self.data(item)
+        if not around or not isinstance(made, tree.MapOf):
+            return made
+        first, *others = made.comments
+        return replace(made, comments=((*around, *first), *others))
 
     # Comments
 
@@ -158,22 +167,26 @@ class Values:
         return () if comment is None else (comment,)
 
     def behind_head(self, key: Scalar, value: Node) -> tuple[str, ...]:
-        """Return the comment behind a key, or behind the empty list that follows it."""
-        empty = isinstance(value, Sequence) and not value.items
-        return self.behind(key) or (self.behind(value) if empty else ())
+        """Return the comment behind a key, or behind the brackets that follow it."""
+        in_brackets = not isinstance(value, Scalar) and value.flow
+        return self.behind(key) or (self.behind(value) if in_brackets else ())
 
     def comments_of(self, key: Scalar, value: Node) -> tuple[str, ...]:
         """Return the comments of a key and its value, without those that belong to keys within."""
         return (*self.above(key), *self.behind(key), *self._of_value(value))
 
     def _of_value(self, value: Node) -> tuple[str, ...]:
-        if isinstance(value, Mapping):
-            return ()
         if isinstance(value, Scalar) or value.flow:
             return self.behind(value)
+        if isinstance(value, Mapping):
+            return ()
         loose = [item for item in value.items if isinstance(item, Scalar)]
         found = [(*self.above(item), *self.behind(item)) for item in loose]
         return tuple(comment for comments in found for comment in comments if comment)
+
+
+def _is_braced(node: Node) -> bool:
+    return isinstance(node, Mapping) and node.flow and bool(node.pairs)
 
 
 def is_torn(scalar: Scalar) -> bool:

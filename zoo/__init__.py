@@ -8,7 +8,8 @@ from pathlib import Path
 
 
 @cache
-def _entries() -> dict[str, Path]:
+def entries() -> dict[str, Path]:
+    """Return the spec file of every system, by name, in order."""
     with as_file(files("attnc.zoo")) as root:
         found = [*root.glob("*/*.yaml"), *root.glob("*/*.attn")]
     return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
@@ -16,14 +17,14 @@ def _entries() -> dict[str, Path]:
 
 def names() -> list[str]:
     """Return the names of all systems, in order."""
-    return [*_entries()]
+    return [*entries()]
 
 
 def find(name: str) -> Path | None:
     """Return the spec file of a system, or none."""
-    return _entries().get(name)
+    return entries().get(name)
 
 
 def family(name: str) -> str:
     """Return the family that a system stands in: `vision`, `language` ..."""
-    return _entries()[name].parent.name
+    return entries()[name].parent.name

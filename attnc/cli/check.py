@@ -10,7 +10,7 @@ import typer
 
 from attnc.cli.options import SetOption, SpecArguments, VariantOption
 from attnc.cli.outcome import Outcome
-from attnc.dsl.diagnostics import Collector, SpecError
+from attnc.dsl.diagnostics import Collector, EnvironmentLacks, SpecError
 from attnc.dsl.render import Json
 
 if TYPE_CHECKING:
@@ -35,10 +35,16 @@ def check(
     """Check syntax, names and shapes. No weights, no GPU, no torch."""
     collector = Collector(limit=100 * len(specs))
     results: list[Json] = []
+    failure = SpecError.exit_code
     details: list[str] = []
     for name in specs:
         found = Collector()
-        result = _check(name, variant, overrides or [], all_variants, found)
+        result: dict[str, Json] = {}
+        try:
+            result = _check(name, variant, overrides or [], all_variants, found)
+        except EnvironmentLacks as error:
+            failure = error.exit_code
+            found.found += error.diagnostics
         results.append({"spec": name, "ok": not found.found, **result})
         details.append(f"{name}: {'wrong' if found.found else 'ok'}")
         collector.absorb(found)
@@ -48,6 +54,7 @@ def check(
         messages=() if collector.found else (f"{checked} checked, no errors",),
         details=tuple(details),
         diagnostics=tuple(collector.found),
+        failure=failure,
         dropped=collector.dropped,
         report=format,
     )

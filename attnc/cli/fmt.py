@@ -56,6 +56,7 @@ def fmt(
         raise UsageError([codes.OPTION.at(None, option="--output", detail=detail)])
     done: list[Formatted] = []
     found: list[Diagnostic] = []
+    failure = AttncError.exit_code
     for path in paths:
         try:
             done.append(_formatted(path, to, output))
@@ -63,6 +64,7 @@ def fmt(
             raise
         except AttncError as error:
             found += error.diagnostics
+            failure = max(failure, error.exit_code)
     changed = [each for each in done if each.changed]
     if diff or check:
         text = "".join(_diff(each) for each in changed) if diff else ""
@@ -79,6 +81,7 @@ def fmt(
         messages=messages,
         ok=not (changed and (diff or check)),
         diagnostics=tuple(found),
+        failure=failure,
     )
 
 

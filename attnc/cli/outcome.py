@@ -18,7 +18,8 @@ class Outcome:
         messages: lines for stderr, left out by `--quiet`.
         details: further lines for stderr, shown by `--verbose`.
         ok: false where a comparison failed or a file would change; exit code 1.
-        diagnostics: what was found, where the verb goes on after an error; exit code 1.
+        diagnostics: what was found, where the verb goes on after an error.
+        failure: the exit code where there are diagnostics.
         dropped: the number of further findings that were not kept.
         report: the form of the diagnostics: `text`, `github` or `sarif`.
     """
@@ -29,10 +30,11 @@ class Outcome:
     details: tuple[str, ...] = ()
     ok: bool = True
     diagnostics: tuple[Diagnostic, ...] = ()
+    failure: int = 1
     dropped: int = 0
     report: str = "text"
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 where the spec or the comparison is wrong."""
-        return 0 if self.ok and not self.diagnostics else 1
+        """0; 1 where the spec or the comparison is wrong; 3 where a file cannot be read."""
+        return self.failure if self.diagnostics else int(not self.ok)

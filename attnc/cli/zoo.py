@@ -12,10 +12,8 @@ from attnc.cli.files import create
 from attnc.cli.options import ForceOption, complete_zoo
 from attnc.cli.outcome import Outcome
 from attnc.cli.table import table
-from attnc.dsl import codes
-from attnc.dsl.diagnostics import UsageError
-from attnc.dsl.suggest import did_you_mean
-from attnc.zoo import family, find, names
+from attnc.dsl.load import find_system
+from attnc.zoo import entries, family, names
 
 PatternArgument = Annotated[
     str, typer.Argument(metavar="[PATTERN]", help="Only names that match, as in *former*.")
@@ -38,15 +36,15 @@ def listed(pattern: PatternArgument = "*") -> Outcome:
 
 def shown(name: NameArgument) -> Outcome:
     """Print the spec of a system."""
-    text = _text(name)
+    text = find_system(name, entries).read_text(encoding="utf-8")
     return Outcome(text, text)
 
 
 def copied(name: NameArgument, output: CopyOption = "", force: ForceOption = False) -> Outcome:
     """Copy the spec of a system, to change it."""
-    path = find(name)
-    target = output or (path.name if path else name)
-    create(target, _text(name), force)
+    path = find_system(name, entries)
+    target = output or path.name
+    create(target, path.read_text(encoding="utf-8"), force)
     return Outcome(result=target, messages=(f"wrote {target}",))
 
 
@@ -57,11 +55,3 @@ def checked(pattern: PatternArgument = "*") -> Outcome:
 
 def _matching(pattern: str) -> list[str]:
     return [name for name in names() if fnmatch(name, pattern)]
-
-
-def _text(name: str) -> str:
-    path = find(name)
-    if path is None:
-        hint = did_you_mean(name, names())
-        raise UsageError([codes.UNKNOWN_ZOO.at(None, name=name, hint=hint)])
-    return path.read_text(encoding="utf-8")

@@ -205,15 +205,15 @@ class _Generator:
                     self._concatenate(name, -1)
         if "lse" not in outputs:
             return
-        is_over_queries = isinstance(self._attention.normaliser, SoftmaxQueries)
+        normaliser = self._attention.normaliser
         whole = parts[0]
         if len(parts) > 1:
             whole = self._part("scores", "v", "", tuple(range(len(self._sources))))
         lse(
             self._function,
             whole,
-            QUERIES if is_over_queries else KEYS,
-            has_sink=bool(self._sink()),
+            QUERIES if isinstance(normaliser, SoftmaxQueries) else KEYS,
+            has_sink=isinstance(normaliser, SoftmaxKeys) and normaliser.sink is not None,
             is_known=len(parts) == 1,
         )
 

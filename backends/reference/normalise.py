@@ -70,7 +70,7 @@ def normalised(made: TorchFunction, part: Part, normaliser: Normaliser, sink: st
         case Ratio():
             return _ratio(made, part, normaliser)
     if sink:
-        last = made.bind("sink", f"{sink}.expand(*{part.scores}.shape[:-1], 1)")
+        last = f"{made.bind('sink', sink)}.expand(*{part.scores}.shape[:-1], 1)"
         made.line(f"{padded(part)} = torch.cat(({part.scores}, {last}), dim=-1)")
         return f"{padded(part)}.softmax(-1)[..., :-1]"
     return softmax(made, part, KEYS, part.weights)

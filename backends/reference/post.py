@@ -53,8 +53,8 @@ class Reduction:
         is_masked = self._attention.given or allowed(source) is not None
         if not is_masked or _vanishes(source.post):
             return written
-        scores = f"scores{self._function.suffixes[number]}"
-        return f"{fill('{a}.masked_fill', written)}({scores}.isneginf(), 0.0)"
+        self._function.line(f"{weights} = {written}")
+        return f"{weights}.masked_fill(scores{self._function.suffixes[number]}.isneginf(), 0.0)"
 
     def _renormalised(self, weights: str, rows: ScoreTree) -> str:
         name = self._part.weights

@@ -66,7 +66,7 @@ def _kernels(problem: Problem, site: Site) -> Iterator[str]:
 def _shared(problem: Problem, with_plain: bool) -> Iterator[str]:
     yield from (*shared.HOST, shared.IMPORTS, *shared.DEVICE)
     if with_plain:
-        yield shared.RELAID
+        yield from (shared.RELAID, shared.PLAIN_GRADIENTS)
     if problem.learned:
         yield from (shared.IF_WANTED, shared.READ_GRADIENT)
     if any(stream.copies for stream in problem.streams):

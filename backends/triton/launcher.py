@@ -15,8 +15,8 @@ from attnc.backends.triton.pairs import pairs
 from attnc.backends.triton.problem import Problem, Stream, Term
 from attnc.backends.triton.queries import queries
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Load
-from attnc.dsl.scorelang import text
+from attnc.dsl.attention import Coordinate, Load
+from attnc.dsl.scorelang import COORDINATES, coordinates, text
 
 BUSY = 1024
 """Programs that keep a large card busy; sums over a batch are split until there are as many."""
@@ -25,7 +25,7 @@ BUSY = 1024
 def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     """Yield the sources of the forward kernel and of its launcher."""
     functions, kernel = forward(problem)
-    yield from (_read_function(problem, site, *read) for read in reads_of(problem).items())
+    yield from (_read_function(problem, site, *read) for read in reads_of(problem, site).items())
     yield from functions
     yield kernel.definition()
     kept = [f"{name}=None" for name in _parts(problem)]
@@ -35,7 +35,7 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
         "batch, heads, n, _ = q.shape",
         f"out = by_token(q, {problem.width})",
         lse,
-        *_copies(problem),
+        *_copies(problem, site),
         _choice(problem, "forward", "n"),
         kernel.launch("batch * heads * triton.cdiv(n, block_i)"),
         f"return {results}",
@@ -52,7 +52,7 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     yield from functions
     yield kernel.definition()
     body = ["batch, heads, n, _ = q.shape", *_recomputed(problem)]
-    body += _copies(problem)
+    body += _copies(problem, site)
     body += [f"delta{tag} = by_query(q)" for tag in problem.statistics]
     rows = [each for each in problem.terms() if each.kind == "row"]
     body += [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
@@ -73,7 +73,7 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
             launched = pair_kernel.launch("parts * tiles", depth=2)
             body += _pairs_launch(problem, stream, launched)
     for number, name in enumerate(problem.learned):
-        body += _tensor_gradient(problem, number, name)
+        body += _tensor_gradient(problem, site, number, name)
     body.append(listing("return ", problem.gradients))
     yield define(
         problem.private("launch_backward"), problem.backward_arguments,
@@ -144,19 +144,31 @@ Read = tuple[int, Load]
 """Number of the source, and what its score or weight reads."""
 
 
-def reads_of(problem: Problem) -> Mapping[Read, str]:
+def reads_of(problem: Problem, site: Site) -> Mapping[Read, str]:
     """Return the reads that launchers make in torch, each with the name of its function.
 
-    They give the copies by pair that kernels load, and through them run gradients of tensors.
+    They give the copies by pair that kernels load, and say which element each pair has read.
     """
     names: dict[Read, str] = {}
     for number, stream in enumerate(problem.streams):
         learned = (load for term in stream.terms for load in term.reads)
-        for load in (*stream.copies.values(), *learned):
+        scattered = (load for load in learned if not _is_whole(site, number, load))
+        for load in (*stream.copies.values(), *scattered):
             stem = problem.private(f"read_{problem.names.tensors[load.tensor].name}")
             count = sum(name.rstrip("0123456789") == stem for name in names.values())
             names.setdefault((number, load), f"{stem}{count + 1}" if count else stem)
     return names
+
+
+def _is_whole(site: Site, number: int, load: Load) -> bool:
+    """Say whether each element is read for one value of its indices: `bias[h, i, j]`."""
+    sizes = dict(
+        zip(COORDINATES, (*site.q.shape[:3], site.sources[number][0].shape[2]), strict=True)
+    )
+    shape = site.tensors[site.attention.tensors.index(load.tensor)].shape
+    names = [each.name for each in load.indices if isinstance(each, Coordinate)]
+    in_order = sorted(set(names), key=COORDINATES.index) == names and len(names) == len(shape)
+    return in_order and all(sizes[name] == size for name, size in zip(names, shape, strict=True))
 
 
 def _read_function(problem: Problem, site: Site, read: Read, name: str) -> str:
@@ -170,9 +182,9 @@ def _read_function(problem: Problem, site: Site, read: Read, name: str) -> str:
     return function.source(text(load), written)
 
 
-def _copies(problem: Problem) -> list[str]:
+def _copies(problem: Problem, site: Site) -> list[str]:
     """Return statements that lay out by pair what scores read by pair."""
-    names, arguments = reads_of(problem), ", ".join(problem.names.arguments)
+    names, arguments = reads_of(problem, site), ", ".join(problem.names.arguments)
     return [
         f"{problem.names.tensors[copy].name} = by_pair({names[number, load]}({arguments}))"
         for number, stream in enumerate(problem.streams)
@@ -180,22 +192,35 @@ def _copies(problem: Problem) -> list[str]:
     ]
 
 
-def _tensor_gradient(problem: Problem, position: int, name: str) -> list[str]:
+def _tensor_gradient(problem: Problem, site: Site, position: int, name: str) -> list[str]:
     """Return statements for the gradient of a captured tensor, the sum over all its reads."""
-    functions, arguments = reads_of(problem), ", ".join(problem.names.arguments)
+    functions, arguments = reads_of(problem, site), ", ".join(problem.names.arguments)
     lines: list[str] = []
-    for number, term, load in _gradient_reads(problem):
-        if problem.names.tensors[load.tensor].name == name:
+    for number, term, load in _gradient_reads(problem, name):
+        head = f"grad_{name} {'+=' if lines else '='} "
+        if _is_whole(site, number, load):
+            lines.append(f"{head}{_summed(term.buffer, load)}.view({name}.shape)")
+        else:
             reading = f"lambda {name}: {functions[number, load]}({arguments})"
-            head = f"grad_{name} {'+=' if lines else '='} read_gradient"
-            lines.append(call(head, [reading, name, term.buffer], depth=2))
+            lines.append(call(f"{head}read_gradient", [reading, name, term.buffer], depth=2))
+    lines.append(f"grad_{name} = grad_{name}.to({name}.dtype)")
     return [
         f"grad_{name} = {name}.new_empty(0)",
         f"if wanted[{position}]:\n" + indent("\n".join(lines), "    "),
     ]
 
 
-def _gradient_reads(problem: Problem) -> Iterator[tuple[int, Term, Load]]:
+def _summed(buffer: str, load: Load) -> str:
+    """Return a buffer [b, h, n, m] summed over the axes that a read does not depend on."""
+    read = coordinates(load)
+    axes = [str(axis) for axis, name in enumerate(COORDINATES) if name not in read]
+    return f"{buffer}.sum(({', '.join(axes)},))" if axes else buffer
+
+
+def _gradient_reads(problem: Problem, name: str) -> Iterator[tuple[int, Term, Load]]:
+    """Yield the reads of a captured tensor, with their sources and the terms they belong to."""
     for number, stream in enumerate(problem.streams):
         for term in stream.terms:
-            yield from ((number, term, load) for load in term.reads)
+            for load in term.reads:
+                if problem.names.tensors[load.tensor].name == name:
+                    yield number, term, load

@@ -1,7 +1,7 @@
 """The boundary to torch: custom operators with a Triton and a plain implementation.
 
 One graph serves both devices: on the GPU the launchers run, on the CPU a plain torch function of
-another backend, whose gradients are taken by `torch.func.vjp`.
+another backend, through which autograd goes as through any other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from textwrap import wrap
+from textwrap import indent, wrap
 
 from attnc.backends.formula import formula
 from attnc.backends.torch_function import TorchFunction
@@ -43,8 +43,8 @@ def operators(
     namespace = f"attnc_{sha256(bare.encode()).hexdigest()[:8]}"
     yield from _fakes(problem)
     if with_plain:
-        yield from _cpu(problem)
-    yield from _autograd(problem)
+        yield _cpu(problem)
+    yield from _autograd(problem, with_plain)
     yield _registration(problem, namespace, with_plain)
     yield _entry(problem, site)
 
@@ -65,33 +65,15 @@ def _fakes(problem: Problem) -> Iterator[str]:
     yield _host(problem, "backward_fake", problem.backward_arguments, doc, lines)
 
 
-def _cpu(problem: Problem) -> Iterator[str]:
+def _cpu(problem: Problem) -> str:
     plain = f"{problem.private('plain')}({', '.join(problem.names.arguments)})"
     lines = [f"out = {plain}", "return relaid(out)"]
     if not problem.summed:
         lines = [f"out, lse = {plain}", "return relaid(out), lse"]
-    yield _host(problem, "cpu", problem.names.arguments, "The result on the CPU.", lines)
-    varied = [*problem.inputs, *problem.learned]
-    result = plain if problem.summed or problem.with_lse else f"{plain}[0]"
-    grads = "(grad_out, grad_lse)" if problem.with_lse else "grad_out"
-    doc = "The gradients on the CPU."
-    lines = [
-        call("_, backward = torch.func.vjp", [f"lambda {', '.join(varied)}: {result}", *varied]),
-        listing("", problem.gradients, f" = backward({grads})"),
-        *(
-            f"grad_{name} = if_wanted(grad_{name}, wanted[{number}])"
-            for number, name in enumerate(problem.learned)
-        ),
-        listing(
-            "return ",
-            [f"relaid(grad_{name})" for name in problem.inputs]
-            + [f"grad_{name}" for name in problem.learned],
-        ),
-    ]
-    yield _host(problem, "cpu_backward", problem.backward_arguments, doc, lines)
+    return _host(problem, "cpu", problem.names.arguments, "The result on the CPU.", lines)
 
 
-def _autograd(problem: Problem) -> Iterator[str]:
+def _autograd(problem: Problem, with_plain: bool) -> Iterator[str]:
     saved = "*inputs" if problem.summed else "*inputs, *output"
     keep = [f"ctx.save_for_backward({saved})"]
     doc = "Keep what the backward pass needs."
@@ -99,7 +81,7 @@ def _autograd(problem: Problem) -> Iterator[str]:
     names = problem.names.arguments
     grads = ["grad_out"] if problem.summed else ["grad_out", "grad_lse"]
     passed = [*(grads if problem.with_lse else grads[:1]), "*ctx.saved_tensors"]
-    lines = []
+    lines = [_on_the_cpu(problem, grads)] if with_plain else []
     if problem.learned:
         needed = [f"ctx.needs_input_grad[{names.index(name)}]" for name in problem.learned]
         lines.append(listing("wanted = [", needed, "]"))
@@ -108,6 +90,14 @@ def _autograd(problem: Problem) -> Iterator[str]:
     lines.append(listing("", problem.gradients, " = grads"))
     lines.append(listing("return ", [_returned(problem, name) for name in names]))
     yield _host(problem, "backward", ["ctx", *grads], "Gradients of all arguments.", lines)
+
+
+def _on_the_cpu(problem: Problem, grads: Sequence[str]) -> str:
+    """Return statements for gradients of the plain function, outside of any operator."""
+    saved = "ctx.saved_tensors" if problem.summed else "ctx.saved_tensors[:-2]"
+    given = grads[0] if problem.summed else f"({', '.join(grads)})"
+    passed = [problem.private("plain"), saved, "ctx.needs_input_grad", given]
+    return "if not grad_out.is_cuda:\n" + indent(call("return plain_gradients", passed, 2), "    ")
 
 
 def _returned(problem: Problem, name: str) -> str:
@@ -137,11 +127,6 @@ def _registration(problem: Problem, namespace: str, with_plain: bool) -> str:
         *([f'{of("op")}.register_kernel("cpu")({of("cpu")})'] if with_plain else []),
         backward,
         f"{of('backward_op')}.register_fake({of('backward_fake')})",
-        *(
-            [f'{of("backward_op")}.register_kernel("cpu")({of("cpu_backward")})']
-            if with_plain
-            else []
-        ),
         call(f"{of('op')}.register_autograd", [of("backward"), saved], depth=0),
     ]
     return "\n".join(lines) + "\n"

@@ -34,6 +34,8 @@ def _of_target(target: Target) -> Iterator[str]:
 
 
 def _of_shapes(site: Site) -> Iterator[str]:
+    if site.attention.given:  # refused already; q has no head dim
+        return
     widths = [site.q.shape[-1], *(type_.shape[-1] for pair in site.sources for type_ in pair)]
     symbolic = sorted({str(width) for width in widths if not isinstance(width, int)})
     if symbolic:

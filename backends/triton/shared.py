@@ -130,15 +130,32 @@ def by_pair(values):
 
 READ_GRADIENT = '''\
 def read_gradient(read, tensor, grad):
-    """Gradient of a tensor, from those of all elements that `read` takes of it.
+    """Gradient of a tensor in float32, from those of all elements that `read` takes of it.
 
-    grad: float32, with further axes to sum over. The order of sums is fixed: the result is the
-    same in every run.
+    grad: with further axes to sum over. The order of sums is fixed: the result is the same in
+    every run.
     """
-    wide = tensor.to(grad.dtype)
-    elements, backward = torch.func.vjp(read, wide)
-    (total,) = backward(grad.sum_to_size(elements.shape))
-    return total.to(tensor.dtype).contiguous()
+    places = torch.arange(tensor.numel(), device=tensor.device).view(tensor.shape)
+    taken = read(places)
+    total = torch.zeros(tensor.numel(), dtype=grad.dtype, device=grad.device)
+    total.index_put_((taken,), grad.sum_to_size(taken.shape), accumulate=True)
+    return total.view(tensor.shape)
+'''
+
+PLAIN_GRADIENTS = '''\
+def plain_gradients(plain, inputs, needed, grads):
+    """Gradients of a plain function, which runs once more; None for inputs that need none."""
+    again = torch.is_grad_enabled()  # then gradients of gradients are wanted, too
+    with torch.enable_grad():
+        given = [
+            x if again else x.detach().requires_grad_(need)
+            for x, need in zip(inputs, needed, strict=True)
+        ]
+        results = plain(*given)
+    sought = [x for x, need in zip(given, needed, strict=True) if need]
+    found = torch.autograd.grad(results, sought, grads, create_graph=again, allow_unused=True)
+    found = iter(found)
+    return tuple(next(found) if need else None for need in needed)
 '''
 
 DEVICE = (PLACE, LOAD_ROWS, STORE_ROWS, LOAD_LSE)

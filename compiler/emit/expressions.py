@@ -76,8 +76,10 @@ def function_name(function: object) -> str | None:
     """Return how emitted code calls a function: `F.gelu`; none where it is unknown."""
     name = getattr(function, "__name__", "")
     for prefix, module in MODULES:
-        if getattr(module, name, None) is function:
-            return f"{prefix}.{name}"
+        short = name.removeprefix(f"{prefix.rpartition('.')[2]}_")  # torch.fft.fft is "fft_fft"
+        for each in (name, short):
+            if getattr(module, each, None) is function:
+                return f"{prefix}.{each}"
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Union, cast
 
 from torch import fx, nn
 
-from attnc.compiler.emit.code import Call, Expr, Literal, rewrite
+from attnc.compiler.emit.code import Call, Expr, Literal, Role, rewrite
 from attnc.compiler.emit.initial import weight
 from attnc.compiler.emit.members import Folder, Member
 from attnc.compiler.emit.origins import said_of
@@ -56,17 +56,20 @@ def _first_uses(module: fx.GraphModule) -> dict[str, Expr | None]:
 
 
 def _spoken(made: Expr, said: Expr | None) -> Expr:
-    """Return a constructor whose literals know what the spec says of them."""
+    """Return a constructor whose literals know what the spec says of them.
+
+    What layers of torch take by position is sizes, but for a few numbers that specs spell out.
+    """
     if not isinstance(made, Call):
         return made
     named = dict(said.keywords) if isinstance(said, Call) else {}
     keywords = [(name, _about(value, named.get(name, said))) for name, value in made.keywords]
-    arguments = tuple(_about(value, said) for value in made.arguments)
+    arguments = tuple(_about(value, said, Role.SIZE) for value in made.arguments)
     return Call(made.function, arguments, tuple(keywords))
 
 
-def _about(value: Expr, said: Expr | None) -> Expr:
+def _about(value: Expr, said: Expr | None, role: Role = Role.NUMBER) -> Expr:
     def change(expr: Expr) -> Expr | None:
-        return Literal(expr.value, said) if isinstance(expr, Literal) else None
+        return Literal(expr.value, said, role) if isinstance(expr, Literal) else None
 
     return rewrite(value, change)

@@ -137,8 +137,9 @@ class Parameters:
         mentioned = [name for name in self.names if name in said.words]
         yield from map(Name, mentioned)
         yield from map(in_python, said.expressions)
-        if told_by_value or role is Role.SIZE:
-            yield from map(Name, self.sizes_in_order())
+        equal = [name for name in self.sizes_in_order() if self._gives(Name(name), column)]
+        if told_by_value or (role is Role.SIZE and (len(equal) == 1 or not said.words)):
+            yield from map(Name, equal)
         if told_by_value and _exact(column) in self._made:
             yield self._made[_exact(column)]
         if told_by_value:

@@ -18,7 +18,7 @@ with mkdocs_gen_files.open("reference/zoo.md", "w") as page:
     print("# Zoo\n", file=page)
     print("`attnc zoo list` names them; `attnc zoo show NAME` prints a spec.\n", file=page)
     for name in zoo.names():
-        spec = load_spec(f"zoo:{name}", zoo.find)
+        spec = load_spec(f"zoo:{name}", zoo.entries)
         paper = data(spec.paper)
         print(f"## {name}\n", file=page)
         print(f"{spec.doc}\n", file=page)

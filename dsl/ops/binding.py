@@ -25,7 +25,7 @@ def bind(signature: Signature, args: Mapping[str, Arg], rules: Mapping[str, Rule
         name = parameter.name.lstrip("*")
         if not parameter.accepts(args[name]):
             raise Mismatch(
-                "argument", f"{name} is {parameter.expected}, not {noun(args[name])}",
+                "argument", f"{name} must be {parameter.expected}, not {noun(args[name])}",
                 parameter=name, expected=parameter.expected, found=noun(args[name]),
             )  # fmt: skip
     for name, pattern in signature.patterns.items():

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import attnc
-from attnc.backends.reference import function
+from attnc.backends.reference import ReferenceBackend, function
 from attnc.backends.sdpa import SdpaBackend
 from attnc.backends.triton.refusals import reasons_against
 from attnc.compiler.kernel import No, Site, Target
@@ -575,3 +575,57 @@ def test_other_backends_say_why_not(call: str) -> None:
     answer = SdpaBackend().can(found, Target())
     assert isinstance(answer, No) and answer.reasons
     assert any("it " in reason for reason in reasons_against(found, Target("cuda", "90")))
+
+
+@pytest.mark.parametrize("call", [
+    *(f"attend(q, k, v, normalize = {case.text}{SCORE}, domain = where(j < i), "
+      "outputs = [weights, received])" for case in CASES.values()),
+    *(f"attend(q, k, v, post = {post}, domain = where(j < i), renormalize = i == n - 1)"
+      for post, _ in POSTS.values()),
+    "attend(q, [source(k, v, post = w * s[h]), source(k2, v2, domain = where(j < i), post = w + t)])",
+])  # fmt: skip
+def test_generated_lines_are_short(call: str) -> None:
+    results = 3 if "outputs" in call else 1
+    source = ReferenceBackend().build(site(call, results), Target()).source
+    assert max(map(len, source.splitlines())) <= 88, source
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in HARD])
+def test_no_keys_at_all_give_nothing(name: str) -> None:
+    call = f"attend(q, k, v, normalize = {CASES[name].text}, outputs = [weights])"
+    given = tensors(call)
+    none = {**given, "k": given["k"][:, :, :0], "v": given["v"][:, :, :0]}
+    out, weights = run(call, none, 2)
+    assert weights.shape == (2, 2, 4, 0) and out.shape == (2, 2, 4, 2) and not out.any()
+
+
+def test_the_text_says_it_plainly() -> None:
+    call = (
+        "attend(q, k, v, scale = 2, normalize = argmax(queries), domain = where(j < i), "
+        "post = w * gate[b, h, j], outputs = [index])"
+    )
+    assert ReferenceBackend().build(site(call, 2), Target()).source == GOLDEN
+
+
+GOLDEN = '''\
+def f(q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
+    """argmax(queries)(qk * 2.0) v where j < i, post = w * gate[b, h, j].
+
+    q: [b, 2, n, 3]; k: [b, 2, m, 3]; v: [b, 2, m, 2]; gate: [b, 2, m].
+    """
+    n = q.shape[2]
+    m = k.shape[2]
+    wide = torch.promote_types(q.dtype, torch.float32)  # never half precision
+    gate = gate.to(wide)
+    i = torch.arange(n, device=q.device)[:, None]
+    j = torch.arange(m, device=q.device)
+    scores = (q @ k.transpose(-2, -1)).to(wide) * 2.0
+    scores = scores.masked_fill(j >= i, -torch.inf)
+    best = scores.argmax(-2, keepdim=True)  # the first of equals
+    unseen = scores.isneginf().all(-2, keepdim=True)  # keys without a query
+    weights = torch.zeros_like(scores).scatter(-2, best, 1.0)
+    index = best.masked_fill(unseen, -1).squeeze(-2)
+    weights = weights.masked_fill(unseen, 0.0)
+    weights = (weights * gate[:, :, None, :]).to(v.dtype)
+    return weights @ v, index
+'''

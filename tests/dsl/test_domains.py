@@ -47,7 +47,7 @@ from attnc.dsl.scorelang import (
 from attnc.dsl.scorelang.domains import query_slot
 
 Tensors = Mapping[str, object]
-B, H, I, J = (Coordinate(name) for name in "bhij")
+BATCH, HEAD, QUERY, KEY = (Coordinate(name) for name in "bhij")
 
 
 def value(tree: ScoreTree, at: Mapping[str, int], tensors: Tensors | None = None) -> int | bool:
@@ -259,10 +259,10 @@ def test_overlapping_windows_see_a_box_around_the_window(
 
 def test_groups_compare_the_numbers_of_query_and_key() -> None:
     tensors = {"g": [[0, 1, 1, 2]], "c": [1, 0]}
-    domain = Groups(Load("g", (B, I), "int"), Load("c", (J,), "int"))
+    domain = Groups(Load("g", (BATCH, QUERY), "int"), Load("c", (KEY,), "int"))
     assert seen(domain, 4, 2, tensors) == {(0, 1), (1, 0), (2, 0)}
     assert not every_row_has_key(Source(domain, Dot()), 4, 2)
-    own = Groups(Load("g", (B, I), "int"), Load("g", (B, J), "int"))
+    own = Groups(Load("g", (BATCH, QUERY), "int"), Load("g", (BATCH, KEY), "int"))
     assert every_row_has_key(Source(own, Dot()), 4, 4)
 
 
@@ -276,7 +276,7 @@ def test_blocks_are_runs_of_given_lengths() -> None:
 
 def test_routed_regions_see_all_tokens_of_the_regions_chosen() -> None:
     grid, route = Grid((4, 6), (2, 2)), [[[3], [0], [1], [1]]]
-    domain = RoutedRegions(Load("r", (B,), "int"), 1, (2, 2), grid)
+    domain = RoutedRegions(Load("r", (BATCH,), "int"), 1, (2, 2), grid)
     expected = {
         (i, j)
         for i, (y, x) in tokens(grid.queries)
@@ -292,7 +292,7 @@ def test_routed_regions_see_all_tokens_of_the_regions_chosen() -> None:
 
 def test_routed_keys_see_those_of_the_index() -> None:
     keep = [[[[0, 2], [1, 2], [0, 1]]]]
-    domain = RoutedKeys(Load("keep", (B, H), "int"), 2, square((3,)))
+    domain = RoutedKeys(Load("keep", (BATCH, HEAD), "int"), 2, square((3,)))
     assert seen(domain, 3, 3, {"keep": keep}) == {(0, 0), (0, 2), (1, 1), (1, 2), (2, 0), (2, 1)}
     assert text(condition(domain) or Constant(True)) == "j in keep[b, h, i]"
     assert pairs(Source(domain, Dot()), 3, 3).count({}) == 6
@@ -327,8 +327,8 @@ def test_counts_of_bands_end_at_the_edges() -> None:
 
 def test_trees_inside_domains_can_be_changed() -> None:
     grid = square((4,))
-    keys = RoutedKeys(Load("keep", (B,), "int"), 2, grid)
-    domain = PerHeads((keys, Where(Load("mask", (J,), "bool"))), 2)
+    keys = RoutedKeys(Load("keep", (BATCH,), "int"), 2, grid)
+    domain = PerHeads((keys, Where(Load("mask", (KEY,), "bool"))), 2)
 
     def renamed(tree: ScoreTree) -> ScoreTree:
         return (

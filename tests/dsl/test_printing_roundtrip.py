@@ -21,10 +21,40 @@ Strategy = st.SearchStrategy[tree.Expr]
 HERE = Span(Source("made", ""), 0, 0)
 
 KEYWORDS = frozenset(
-    "model block repeat for in if else when exit return use as true false none and or not".split()
+    [
+        "model",
+        "block",
+        "repeat",
+        "for",
+        "in",
+        "if",
+        "else",
+        "when",
+        "exit",
+        "return",
+        "use",
+        "as",
+        "true",
+        "false",
+        "none",
+        "and",
+        "or",
+        "not",
+    ]
 )
 
-SOFT = ["input", "output", "doc", "paper", "weights", "parity", "variant", "attnc", "share", "train"]
+SOFT = [
+    "input",
+    "output",
+    "doc",
+    "paper",
+    "weights",
+    "parity",
+    "variant",
+    "attnc",
+    "share",
+    "train",
+]
 
 names = (
     st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True).filter(
@@ -169,8 +199,10 @@ data = st.recursive(
     | texts.map(lambda text: tree.Text(text, HERE))
     | st.booleans().map(lambda value: tree.Flag(value, HERE))
     | st.just(tree.Nothing(HERE)),
-    lambda inner: maps_of(inner)
-    | st.lists(inner, max_size=3).map(lambda items: tree.ListOf(tuple(items), HERE)),
+    lambda inner: (
+        maps_of(inner)
+        | st.lists(inner, max_size=3).map(lambda items: tree.ListOf(tuple(items), HERE))
+    ),
     max_leaves=6,
 )
 data_maps = st.none() | maps_of(data)
@@ -195,7 +227,8 @@ def unique(strategy: st.SearchStrategy[Named]) -> st.SearchStrategy[tuple[Named,
 blocks = unique(
     st.builds(
         tree.Block, names, unique(ports), unique(params),
-        st.lists(shapes, max_size=2).map(tuple), blocks_of_statements, st.just(HERE), docs, comments,
+        st.lists(shapes, max_size=2).map(tuple), blocks_of_statements, st.just(HERE), docs,
+        comments,
     )
 )  # fmt: skip
 variants = unique(
@@ -212,9 +245,7 @@ def is_data(line: tree.Statement) -> bool:
     return False
 
 
-graphs = blocks_of_statements.map(
-    lambda lines: tuple(line for line in lines if not is_data(line))
-)
+graphs = blocks_of_statements.map(lambda lines: tuple(line for line in lines if not is_data(line)))
 libraries = st.builds(
     lambda doc, found: tree.Spec("", HERE, doc=doc, blocks=found, library=True), docs, blocks
 )

@@ -211,7 +211,7 @@ def test_replicate_expands_without_symbolic_sizes_of_its_input() -> None:
         ("b -> b c", (2,), {}, "c is new after the arrow; use replicate for new axes"),
         ("b c d -> b c d", (2, 3), {}, "the pattern has 3 axes, the tensor 2"),
         ("b (c d) -> b c d", (2, 6), {}, "the sizes of c and d are open: give one of them"),
-        ("b (c d) -> b c d", (2, 6), {"c": 4}, "4 does not divide 6"),
+        ("b (c d) -> b c d", (2, 6), {"c": 4}, "(c d) is 6, not a multiple of c = 4"),
         ("b c -> c b", (2, 6), {"d": 4}, "d is no axis of the pattern"),
         ("b (c d) -> b c d", (2, N), {"c": 4}, "it is not known that 4 divides n"),
     ],

@@ -1,0 +1,398 @@
+"""Attention over domains against the usual formulation: partition, plain attention, reverse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.autograd import gradcheck
+
+import attnc
+from attnc.backends.reference import function
+from attnc.backends.sdpa import SdpaBackend
+from attnc.backends.triton.refusals import reasons_against
+from attnc.compiler.kernel import Site, Target, Yes
+from attnc.compiler.sites import site_of
+from attnc.dsl.diagnostics import SpecError
+
+torch.set_num_threads(1)
+
+ROWS, COLUMNS, HEADS, WIDTH = 6, 8, 4, 3
+TOKENS = ROWS * COLUMNS
+TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
+
+
+def site(arguments: str, inputs: Mapping[str, str] | None = None, n: int = TOKENS) -> Site:
+    """Return the site of `attend(q, k, v, arguments)`."""
+    given = dict.fromkeys("qkv", f"[2, {HEADS}, {n}, {WIDTH}]") | dict(inputs or {})
+    declared = "\n".join(f" input {name}: {shape}" for name, shape in given.items())
+    text = f"model m {{\n{declared}\n output o = attend(q, k, v, {arguments})\n}}"
+    graph = attnc.check(attnc.loads(text, "m.attn"))
+    return site_of(next(node for node in graph.body.nodes if node.op == "attend"), "attend")
+
+
+def streams(n: int = TOKENS, m: int = TOKENS) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(n)
+    sizes = (n, m, m)
+    q, k, v = (
+        torch.randn(2, HEADS, each, WIDTH, generator=draw, dtype=torch.float64) for each in sizes
+    )
+    return q, k, v
+
+
+def plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | float = 0.0) -> Tensor:
+    return (q @ k.transpose(-2, -1) * WIDTH**-0.5 + bias).softmax(-1) @ v
+
+
+def windowed(x: Tensor, rows: int, columns: int, height: int = ROWS) -> Tensor:
+    """Return the windows [b, h, windows, tokens, e] of tokens [b, h, n, e]."""
+    x = x.unflatten(2, (height // rows, rows, -1, columns))
+    return x.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+
+
+def reversed_windows(x: Tensor, rows: int, columns: int, height: int = ROWS) -> Tensor:
+    """Undo `windowed`."""
+    x = x.unflatten(2, (height // rows, -1)).unflatten(4, (rows, columns))
+    return x.transpose(3, 4).flatten(2, 5)
+
+
+def rolled(x: Tensor, shifts: tuple[int, int], height: int = ROWS) -> Tensor:
+    return x.unflatten(2, (height, -1)).roll(shifts, (2, 3)).flatten(2, 3)
+
+
+def check(
+    made: Site, expected: Tensor, *tensors: Tensor, sizes: tuple[int, int] | None = None
+) -> None:
+    """Check the reference."""
+    operands = (*streams(*(sizes or (TOKENS, TOKENS))), *tensors)
+    torch.testing.assert_close(function(made)(*operands), expected, **TOLERANCE)
+
+
+# Windows ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(2, 2), (3, 4), (6, 8), (1, 8)])
+def test_windows_are_partition_attention_reverse(rows: int, columns: int) -> None:
+    parts = (windowed(x, rows, columns) for x in streams())
+    expected = reversed_windows(plain(*parts), rows, columns)
+    check(site(f"grid = [{ROWS}, {COLUMNS}], domain = windows([{rows}, {columns}])"), expected)
+
+
+def regions(rows: int, columns: int, down: int, right: int) -> Tensor:
+    """Return Swin's mask [windows, tokens, tokens] of a shifted map: true within one region."""
+    image = torch.zeros(ROWS, COLUMNS)
+    number = 0
+    for y in (slice(0, -rows), slice(-rows, -down), slice(-down, None)):
+        for x in (slice(0, -columns), slice(-columns, -right), slice(-right, None)):
+            image[y, x] = number
+            number += 1
+    cut = windowed(image.flatten()[None, None, :, None], rows, columns)[0, 0, :, :, 0]
+    return cut[:, :, None] == cut[:, None, :]
+
+
+@pytest.mark.parametrize(("down", "right"), [(1, 2), (2, 1), (2, 3)])
+@pytest.mark.parametrize("wrap", [False, True])
+def test_shifted_windows_are_roll_partition_mask_reverse(down: int, right: int, wrap: bool) -> None:
+    rows, columns = 3, 4
+    parts = (windowed(rolled(x, (-down, -right)), rows, columns) for x in streams())
+    mask = torch.zeros((), dtype=torch.float64)
+    if not wrap:
+        mask = mask.expand(8 // 2, 12, 12).masked_fill(
+            ~regions(rows, columns, down, right), -torch.inf
+        )
+    cut = reversed_windows(plain(*parts, mask), rows, columns)
+    domain = f"windows([3, 4], shift = [{down}, {right}], wrap = {str(wrap).lower()})"
+    made = site(f"grid = [{ROWS}, {COLUMNS}], domain = {domain}")
+    check(made, rolled(cut, (down, right)))
+
+
+def test_dilated_windows_are_groups_at_an_interval() -> None:
+    def grouped(x: Tensor) -> Tensor:
+        x = x.unflatten(2, (1, 3, 2, 2, 2, 2))  # super row, row, residue, super column, ...
+        return x.permute(0, 1, 2, 5, 4, 7, 3, 6, 8).flatten(6, 7)
+
+    def back(x: Tensor) -> Tensor:
+        return x.unflatten(6, (3, 2)).permute(0, 1, 2, 6, 4, 3, 7, 5, 8).flatten(2, 7)
+
+    expected = back(plain(*(grouped(x) for x in streams())))
+    check(site("grid = [6, 8], domain = windows([3, 2], dilation = 2)"), expected)
+
+
+def test_stripes_by_heads_are_two_attentions_of_half_the_heads() -> None:
+    q, k, v = streams()
+    down = [windowed(x[:, :2], ROWS, 2) for x in (q, k, v)]
+    across = [windowed(x[:, 2:], 2, COLUMNS) for x in (q, k, v)]
+    halves = (
+        reversed_windows(plain(*down), ROWS, 2),
+        reversed_windows(plain(*across), 2, COLUMNS),
+    )
+    made = site("grid = [6, 8], domain = per_heads(stripes(1, 2), stripes(0, 2))")
+    check(made, torch.cat(halves, 1))
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["windows([6, 8])", "windows(50)", "neighborhood(15)", "neighborhood([6, 8], edge = clamp)",
+     "overlapping([6, 8], [6, 8])", "per_heads(windows(9), all)"],
+)  # fmt: skip
+def test_a_domain_that_holds_everything_is_dense(domain: str) -> None:
+    grid = "" if domain == "windows(50)" else "grid = [6, 8], "
+    check(site(f"{grid}domain = {domain}"), plain(*streams()))
+
+
+# Neighbourhoods and boxes ----------------------------------------------------------------
+
+
+def unfolded(x: Tensor, kernel: int, padding: int, stride: int = 1) -> Tensor:
+    """Return the boxes [b, h, boxes, kernel * kernel, e] of tokens on the map."""
+    image = x.unflatten(2, (ROWS, COLUMNS)).permute(0, 1, 4, 2, 3).flatten(0, 1)
+    boxes = F.unfold(image, kernel, padding=padding, stride=stride)
+    return boxes.unflatten(1, (-1, kernel**2)).unflatten(0, (2, -1)).permute(0, 1, 4, 3, 2)
+
+
+def test_a_truncated_neighbourhood_with_a_table_by_slot() -> None:
+    q, k, v = streams()
+    table = torch.randn(HEADS, 9, dtype=torch.float64)
+    keys, values = unfolded(k, 3, 1), unfolded(v, 3, 1)
+    exists = unfolded(torch.ones_like(k), 3, 1)[..., 0] > 0
+    scores = (q[:, :, :, None] @ keys.transpose(-2, -1))[..., 0, :] * WIDTH**-0.5
+    counts = exists.sum(-1).double()
+    scores = (scores * counts.log()[..., None] + table[:, None]).masked_fill(~exists, -torch.inf)
+    expected = (scores.softmax(-1)[..., None, :] @ values)[..., 0, :]
+    score = "qk * scale * log(key_count) + table[h, slot]"
+    made = site(f"grid = [6, 8], domain = neighborhood(3), score = {score}", {"table": "[4, 9]"})
+    check(made, expected, table)
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_overlapping_windows_are_unfolded_keys(counted: bool) -> None:
+    """Zero keys beyond the map exist where k and v are padded, and not where they are not."""
+    q, k, v = streams()
+    keys, values = unfolded(k, 4, 1, stride=2), unfolded(v, 4, 1, stride=2)
+    scores = windowed(q, 2, 2) @ keys.transpose(-2, -1) * WIDTH**-0.5
+    if not counted:
+        exists = unfolded(torch.ones_like(k), 4, 1, stride=2)[..., 0] > 0
+        scores = scores.masked_fill(~exists[:, :, :, None], -torch.inf)
+    expected = reversed_windows(scores.softmax(-1) @ values, 2, 2)
+    if not counted:
+        check(site("grid = [6, 8], domain = overlapping(2, 4)"), expected)
+        return
+    wide = dict.fromkeys("kv", f"[2, {HEADS}, 80, {WIDTH}]")
+    made = site("grid = [6, 8], key_grid = [8, 10], domain = overlapping(2, 4)", wide)
+    padded = (F.pad(x.unflatten(2, (6, 8)), (0, 0, 1, 1, 1, 1)).flatten(2, 3) for x in (k, v))
+    torch.testing.assert_close(function(made)(q, *padded), expected, **TOLERANCE)
+
+
+# By index ---------------------------------------------------------------------------------
+
+
+def test_routed_regions_gather_whole_regions() -> None:
+    draw = torch.Generator().manual_seed(0)
+    route = torch.rand(2, 4, 4, generator=draw).argsort(-1)[..., :2]
+    q, k, v = (windowed(x, 3, 4) for x in streams())
+    keys, values = (
+        torch.stack([x[b][:, route[b]] for b in range(2)]).flatten(3, 4) for x in (k, v)
+    )
+    expected = reversed_windows(plain(q, keys, values), 3, 4)
+    made = site("grid = [6, 8], domain = routed(r, regions = [2, 2])", {"r": "[2, 4, 2] int"})
+    check(made, expected, route)
+
+
+@pytest.mark.parametrize("shape", ["[2, 48, 5] int", "[2, 4, 48, 5] int"])
+def test_routed_keys_gather_single_keys(shape: str) -> None:
+    q, k, v = streams()
+    heads = 4 if "4, 48" in shape else 1
+    draw = torch.Generator().manual_seed(0)
+    keep = torch.rand(2, heads, TOKENS, TOKENS, generator=draw).argsort(-1)[..., :5]
+    index = keep.expand(2, HEADS, TOKENS, 5).flatten(2)[..., None].expand(-1, -1, -1, WIDTH)
+    keys, values = (x.gather(2, index).unflatten(2, (TOKENS, 5)) for x in (k, v))
+    expected = plain(q[:, :, :, None], keys, values)[:, :, :, 0]
+    given = keep if heads > 1 else keep[:, 0]
+    check(site("domain = routed(r)", {"r": shape}), expected, given)
+
+
+def test_routed_to_all_is_dense() -> None:
+    everything = torch.arange(4).expand(2, 4, 4)
+    made = site("grid = [6, 8], domain = routed(r, regions = [2, 2])", {"r": "[2, 4, 4] int"})
+    check(made, plain(*streams()), everything)
+    keys = torch.arange(TOKENS).expand(2, TOKENS, TOKENS)
+    check(site("domain = routed(r)", {"r": "[2, 48, 48] int"}), plain(*streams()), keys)
+
+
+def test_groups_and_segments_are_masks_by_number() -> None:
+    draw = torch.Generator().manual_seed(0)
+    numbers = torch.randint(0, 3, (2, TOKENS), generator=draw)
+    same = (numbers[:, :, None] == numbers[:, None, :])[:, None]
+    bias = torch.zeros(same.shape, dtype=torch.float64).masked_fill(~same, -torch.inf)
+    expected = plain(*streams(), bias)
+    shape = {"g": "[2, 48] int"}
+    check(site("domain = groups(g)", shape), expected, numbers)
+    check(site("domain = where(g[b, i] == g[b, j])", shape), expected, numbers)
+
+
+def test_blocks_are_separate_attentions() -> None:
+    lengths = (10, 30, 8)
+    parts = zip(*(x.split(lengths, dim=2) for x in streams()), strict=True)
+    expected = torch.cat([plain(*part) for part in parts], 2)
+    check(site("domain = blocks([10, 30, 8])"), expected)
+
+
+def test_streams_of_different_rates_meet_in_time() -> None:
+    """Block-causal: four keys to a frame, two queries to a frame."""
+    late = torch.arange(TOKENS)[None, :] // 4 > torch.arange(TOKENS)[:, None] // 2
+    bias = torch.zeros(late.shape, dtype=torch.float64).masked_fill(late, -torch.inf)
+    check(site("domain = where(i // 2 >= j // 4)"), plain(*streams(), bias))
+
+
+# Padding, as the official codes have it ---------------------------------------------------
+
+PADDED = (7, 10)
+"""A map of 6 x 8 tokens in windows of 7 x 5, filled up with zeros."""
+
+
+def filled(x: Tensor) -> Tensor:
+    return F.pad(x.unflatten(2, (6, 8)), (0, 0, 0, 2, 0, 1)).flatten(2, 3)
+
+
+def cropped(x: Tensor) -> Tensor:
+    return x.unflatten(2, PADDED)[:, :, :6, :8].flatten(2, 3)
+
+
+def on_padded(bias: Tensor | float) -> Tensor:
+    """Return attention within windows of the padded map, cropped."""
+    parts = (windowed(filled(x), 7, 5, PADDED[0]) for x in streams())
+    return cropped(reversed_windows(plain(*parts, bias), 7, 5, PADDED[0]))
+
+
+PADDINGS: Mapping[str, tuple[str, float]] = {
+    "counted": ("domain = windows([7, 5])", 0.0),
+    "a finite score": (
+        "domain = windows([7, 5]), score = qk * scale + where(jy < 6 and jx < 8, 0, -1e6)", -1e6,
+    ),
+    "masked": ("domain = windows([7, 5]), mask = jy < 6 and jx < 8", -torch.inf),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PADDINGS)
+def test_padded_keys_may_count_score_low_or_be_masked(name: str) -> None:
+    arguments, low = PADDINGS[name]
+    real = windowed(filled(torch.ones(1, 1, TOKENS, 1)), 7, 5, PADDED[0])[0, 0, :, :, 0] > 0
+    bias = torch.zeros(2, 1, 35, dtype=torch.float64).masked_fill(~real[:, None], low)
+    made = site(f"grid = [7, 10], {arguments}", n=70)
+    q, k, v = (filled(x) for x in streams())
+    found = cropped(function(made)(q, k, v))
+    torch.testing.assert_close(found, on_padded(bias), **TOLERANCE)
+    if name == "masked":  # the same without padding: windows end at the edge of the map
+        ragged = site("grid = [6, 8], domain = windows([7, 5])")
+        check(ragged, found)
+
+
+def test_regions_of_shifted_windows_may_score_minus_100() -> None:
+    q, k, v = streams()
+    parts = (windowed(rolled(x, (-1, -2)), 3, 4) for x in (q, k, v))
+    low = torch.zeros(4, 12, 12, dtype=torch.float64).masked_fill(~regions(3, 4, 1, 2), -100.0)
+    expected = rolled(reversed_windows(plain(*parts, low), 3, 4), (1, 2))
+    together = "(iy + 2) // 3 == (jy + 2) // 3 and (ix + 2) // 4 == (jx + 2) // 4"
+    score = f"qk * scale + where({together}, 0, -100)"
+    domain = "windows([3, 4], shift = [1, 2], wrap = true)"
+    check(site(f"grid = [6, 8], domain = {domain}, score = {score}"), expected)
+
+
+# Gradients and backends -------------------------------------------------------------------
+
+
+def test_gradients_of_tables_and_streams_are_exact() -> None:
+    made = site(
+        "grid = [2, 3], domain = windows(2, shift = 1), "
+        "score = qk * scale + table[h, iy - jy + 1, ix - jx + 1] + log(key_count) * gain[h]",
+        {"table": "[4, 3, 3]", "gain": "[4]"}, n=6,
+    )  # fmt: skip
+    table = torch.randn(HEADS, 3, 3, dtype=torch.float64)
+    gain = torch.randn(HEADS, dtype=torch.float64)
+    operands = [x.requires_grad_() for x in (*streams(6, 6), table, gain)]
+    assert gradcheck(function(made), operands)
+
+
+def test_gradients_pass_through_routed_attention() -> None:
+    made = site("domain = routed(r)", {"r": "[2, 6, 2] int"}, n=6)
+    index = torch.tensor([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5], [5, 0]]).expand(2, 6, 2)
+    operands = [x.requires_grad_() for x in streams(6, 6)]
+    assert gradcheck(lambda *x: function(made)(*x, index), operands)
+
+
+DOMAINS = {
+    "windows(2)": {}, "windows(3, shift = 1)": {}, "windows(2, shift = 1, wrap = true)": {},
+    "windows(2, dilation = 2)": {}, "stripes(0, 2)": {}, "neighborhood(3)": {},
+    "neighborhood(3, edge = clamp, dilation = 2)": {}, "overlapping(2, 4)": {},
+    "per_heads(stripes(0, 2), stripes(1, 2))": {}, "blocks([20, 28])": {},
+    "groups(t)": {"t": "[2, 48] int"}, "routed(t)": {"t": "[2, 48, 3] int"},
+    "routed(t, regions = [2, 2])": {"t": "[2, 4, 2] int"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_sdpa_takes_every_domain_as_a_mask(domain: str) -> None:
+    made = site(f"grid = [6, 8], domain = {domain}", DOMAINS[domain])
+    backend = SdpaBackend()
+    assert isinstance(backend.can(made, Target()), Yes)
+    namespace = {"torch": torch, "F": F, "Tensor": Tensor}
+    exec(backend.build(made, Target()).source, namespace)
+    draw = torch.Generator().manual_seed(0)
+    shape = made.tensors[0].shape if made.tensors else ()
+    index = [torch.randint(0, 4, shape, generator=draw)] if shape else []  # type: ignore[arg-type]
+    operands = (*streams(), *index)
+    expected = function(made)(*operands)
+    torch.testing.assert_close(namespace["attend"](*operands), expected, **TOLERANCE)  # type: ignore[operator]
+
+
+def test_triton_says_why_it_takes_no_routed_domain() -> None:
+    made = site("domain = routed(t)", {"t": "[2, 48, 3] int"})
+    (reason,) = reasons_against(made, Target("cuda", "90"))
+    assert "stand in an index" in reason
+    assert not reasons_against(site("domain = windows(8)"), Target("cuda", "90"))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 4), st.integers(1, 3))
+def test_windows_on_a_line_of_any_length(n: int, side: int, shift: int, step: int) -> None:
+    def window(t: Tensor) -> Tensor:
+        return (t - shift).div(side * step, rounding_mode="floor") * step + t % step
+
+    t = torch.arange(n)
+    other = window(t)[:, None] != window(t)[None, :]
+    bias = torch.zeros(n, n, dtype=torch.float64).masked_fill(other, -torch.inf)
+    made = site(f"domain = windows({side}, shift = {shift}, dilation = {step})", n=n)
+    check(made, plain(*streams(n, n), bias), sizes=(n, n))
+
+
+# Messages ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("domain = windows(3), grid = [6, 9]", "grid = [6, 9] does not hold 48 queries"),
+        ("domain = windows([2, 2])", "2 sizes for a grid of 1 axis"),
+        ("domain = windows(0)", "size is a size or a list of sizes from 1 on"),
+        ("domain = windows(2, grid = [6, 8]), grid = [8, 6]", "state different grids"),
+        ("domain = stripes(2, 2), grid = [6, 8]", "has no axis 2"),
+        ("domain = neighborhood(3, edge = wrap)", "edge is truncate or clamp"),
+        ("domain = overlapping(4, 2)", "key_size is at least size"),
+        ("domain = blocks([1, 2])", "blocks of 3 queries in all, of which there are 48"),
+        ("domain = per_heads(all, causal, all)", "4 heads do not part into 3 groups"),
+        ("domain = per_heads(1)", "takes domains, not 1"),
+        ("domain = routed(q)", "index is an int tensor"),
+        ("score = qk + iy", "iy has no meaning here"),
+        ("domain = causal, score = qk + slot", "slot has no meaning here"),
+        ("key_grid = [6, 8]", "key_grid goes with grid"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_grid_is_said(arguments: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        site(arguments)
+    assert message in " ".join(each.message for each in caught.value.diagnostics)
