@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Optional, cast
+from typing import cast
 
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import Attention
 from attnc.dsl.attention_types import identity_key, key_count, output_types
 from attnc.dsl.graph import Node, TensorType, Value
 
-Streams = tuple[tuple[Optional[Value], Value], ...]
+Streams = tuple[tuple[Value | None, Value], ...]
 
 
 def operands(node: Node) -> tuple[Value, ...]:

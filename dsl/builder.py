@@ -28,13 +28,13 @@ CONSTANTS: Mapping[str, object] = {
     "causal": DomainValue(Causal()),
     "pi": 3.141592653589793,
 }
-_TENSOR_OPERATORS: Mapping[str, str] = {
+TENSOR_OPERATORS: Mapping[str, str] = {
     "+": "add", "-": "subtract", "*": "multiply", "/": "divide", "//": "floor_divide",
     "%": "remainder", "**": "power", "==": "equal", "!=": "not_equal", "<": "less",
     "<=": "less_equal", ">": "greater", ">=": "greater_equal", "and": "logical_and",
     "or": "logical_or",
 }  # fmt: skip
-_UNARY_OPERATORS: Mapping[str, str] = {"-": "negative", "not": "logical_not"}
+UNARY_OPERATORS: Mapping[str, str] = {"-": "negative", "not": "logical_not"}
 
 
 @dataclass(slots=True)
@@ -208,14 +208,14 @@ class Builder(Evaluator):
             return (left is right) == (expr.operator == "==")
         if isinstance(left, Value) or isinstance(right, Value):
             places = {"a": expr.left.span, "b": expr.right.span}
-            name = _TENSOR_OPERATORS[expr.operator]
+            name = TENSOR_OPERATORS[expr.operator]
             return self.apply(name, {"a": left, "b": right}, expr.span, places)
         return super().binary(expr, left, right)
 
     def unary(self, expr: tree.Unary, operand: object) -> object:
         """Negation; of a tensor a node."""
         if isinstance(operand, Value):
-            return self.apply(_UNARY_OPERATORS[expr.operator], {"x": operand}, expr.span)
+            return self.apply(UNARY_OPERATORS[expr.operator], {"x": operand}, expr.span)
         return super().unary(expr, operand)
 
     def index(self, expr: tree.Index, base: object) -> object:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 
 from attnc.dsl import tree
+from attnc.dsl.grammar import words
 from attnc.dsl.layout import Brackets, Item, Layout, flat
+from attnc.dsl.lexer import is_name
 from attnc.dsl.literals import number_text, quoted
 from attnc.dsl.operators import BINARY, COMPARISON, CONDITIONAL, POSTFIX, PREFIX, RIGHT_TO_LEFT
 from attnc.dsl.tree import Expr
@@ -62,7 +64,8 @@ def expression(expr: Expr) -> Layout:
                 " else ", *expression(otherwise),
             )  # fmt: skip
         case tree.Labelled(value, label):
-            return (*_within(value, POSTFIX), f" @{label}")
+            shown = label if is_name(label, words()) else quoted(label)
+            return (*_within(value, POSTFIX), f" @{shown}")
 
 
 def map_layout(expr: tree.MapOf, commented: bool) -> Brackets:

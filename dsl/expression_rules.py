@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,8 @@ from attnc.dsl.lexemes import Lexeme
 from attnc.dsl.refusal import refuse
 from attnc.dsl.spans import Span
 from attnc.dsl.tree import Expr
+
+_PATH = re.compile(r"[A-Za-z_]\w*(\.([A-Za-z_]\w*|0|[1-9][0-9]*))*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,16 @@ class ExpressionRules(Transformer[Token, object]):
         return tree.Attribute(base, str(name), base.span.to(name.span))
 
     def labelled(self, value: Expr, at: Lexeme, label: Lexeme) -> tree.Labelled:
-        """`f(x) @label`."""
-        return tree.Labelled(value, str(label), value.span.to(label.span))
+        """`f(x) @label`, `f(x) @"blocks.0"`."""
+        path = str(label)
+        if label.type == "STRING":
+            path = literals.unquoted(label[1:-1], label.span)
+            if not _PATH.fullmatch(path):
+                refuse(codes.TEXT_SYNTAX.at(
+                    label.span, found=f"label {label}", expected='a path such as "blocks.0"',
+                    hint="a path is made of names and whole numbers with dots between them",
+                ))  # fmt: skip
+        return tree.Labelled(value, path, value.span.to(label.span))
 
     def group(self, opening: Lexeme, inner: Expr, closing: Lexeme) -> Expr:
         """`(a + b)`: the span of an operation takes its parentheses in."""

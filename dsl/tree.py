@@ -167,7 +167,7 @@ class Conditional:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """`linear(x, 64) @fc1`."""
+    """`linear(x, 64) @fc1`; the label is a path with dots where it is quoted: `@"blocks.0"`."""
 
     value: Expr
     label: str

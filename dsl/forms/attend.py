@@ -1,4 +1,4 @@
-"""The attention operator: `attend(q, k, v)`, `attend(q, [source(k, v)])`, `attend(scores=s, v=v)`."""
+"""The operator: `attend(q, k, v)`, `attend(q, [source(k, v)])`, `attend(scores = s, v = v)`."""
 
 from __future__ import annotations
 

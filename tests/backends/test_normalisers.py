@@ -555,6 +555,21 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize("held", ['"softmax(queries)"', "sigmoid", "none", "relu"])
+def test_a_param_may_hold_the_normaliser(held: str) -> None:
+    text = f"""block mixed(q: [b, h, n, d]; normalize = softmax) -> [b, h, n, d] {{
+      return attend(q, q, q, normalize=normalize)
+    }}
+    model m() {{
+      input q: [b, 2, n, 3]
+      output y = mixed(q, normalize={held})
+    }}"""
+    q = tensors("attend(q, k, v)")["q"]
+    out = attnc.compile(attnc.loads(text)).double()(q)
+    (wanted,) = run(f"attend(q, k, v, normalize = {held})", {"q": q, "k": q, "v": q})
+    torch.testing.assert_close(out, wanted)
+
+
 @pytest.mark.parametrize("call", WRONG)
 def test_what_makes_no_sense_is_refused(call: str) -> None:
     with pytest.raises(SpecError) as caught:
@@ -582,7 +597,7 @@ def test_other_backends_say_why_not(call: str) -> None:
       "outputs = [weights, received])" for case in CASES.values()),
     *(f"attend(q, k, v, post = {post}, domain = where(j < i), renormalize = i == n - 1)"
       for post, _ in POSTS.values()),
-    "attend(q, [source(k, v, post = w * s[h]), source(k2, v2, domain = where(j < i), post = w + t)])",
+    "attend(q, [source(k, v, post = w * s[h]), source(k2, v2, domain = causal, post = w + t)])",
 ])  # fmt: skip
 def test_generated_lines_are_short(call: str) -> None:
     results = 3 if "outputs" in call else 1

@@ -59,22 +59,28 @@ def arguments(of: Site, n: int = 12, requires_grad: bool = True) -> list[Tensor]
 
 
 @pytest.mark.parametrize("join", ["softmax", "sum"])
-def test_operators_pass_torch_s_own_checks(join: str, load_kernels: LoadKernels) -> None:
-    of = site(join, ("out", "lse") if join == "softmax" else ("out",))
+def test_the_operator_passes_torch_s_own_checks(join: str, load_kernels: LoadKernels) -> None:
+    of = site(join, ("out",))
     names = vars(load_kernels(of, built(of)))
-    given = arguments(of)
-    torch.library.opcheck(names["attend_op"]._opoverload, tuple(given))
+    torch.library.opcheck(names["attend_op"]._opoverload, tuple(arguments(of)))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="Triton is not in its interpreter")
+@pytest.mark.parametrize("join", ["softmax", "sum"])
+def test_launchers_give_what_operators_announce(join: str, load_kernels: LoadKernels) -> None:
+    """Shapes, dtypes and strides, for the backward pass as well."""
+    of = site(join, ("out", "lse") if join == "softmax" else ("out",))
+    names = vars(load_kernels(of, TritonBackend().build(of, TARGET)))
+    given = [x.detach() for x in arguments(of)]
+    checks = ("test_schema", "test_faketensor")
+    torch.library.opcheck(names["attend_op"]._opoverload, tuple(given), test_utils=checks)
     results = names["attend_op"](*given)
     saved = results if join == "softmax" else ()
-    grads = [x.detach() for x in (results if join == "softmax" else (results,))]
-    detached = [x.detach() for x in (*given, *saved)]
-    wanted = [True] * (1 if join == "softmax" else 2)
-    # the schema check cannot look into torch.func.vjp, by which the CPU has its gradients
-    torch.library.opcheck(
-        names["attend_backward_op"]._opoverload,
-        (*grads, *detached, wanted),
-        test_utils=("test_faketensor", "test_aot_dispatch_dynamic"),
-    )
+    grads = results if join == "softmax" else (results,)
+    for wanted in ([True] * 2, [False] * 2):
+        arguments_ = (*grads, *given, *saved, wanted[: 1 if join == "softmax" else 2])
+        operator = names["attend_backward_op"]._opoverload
+        torch.library.opcheck(operator, arguments_, test_utils=checks)
 
 
 @pytest.mark.parametrize("join", ["softmax", "sum"])
@@ -93,6 +99,20 @@ def test_the_cpu_has_the_reference_s_results_and_gradients(
         if y.grad is not None:
             assert x.grad is not None
             torch.testing.assert_close(x.grad, y.grad)
+
+
+def test_the_cpu_has_gradients_of_gradients(load_kernels: LoadKernels) -> None:
+    of = site("softmax", ("out",))
+    entry = vars(load_kernels(of, built(of)))["attend"]
+    q, k, v, table, pad = (x.double() if x.is_floating_point() else x for x in arguments(of, 3))
+    smooth = [x.detach().requires_grad_() for x in (q[:1, :, :, :2], k[:1, :, :, :2])]
+
+    def result(*given: Tensor) -> Tensor:
+        wide = [torch.nn.functional.pad(x, (0, 14)) for x in given]
+        made: Tensor = entry(*wide, v[:1].detach(), table.detach(), pad[:1])
+        return made
+
+    assert torch.autograd.gradgradcheck(result, smooth)
 
 
 class Model(nn.Module):
