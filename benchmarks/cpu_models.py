@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,10 +18,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from benchmarks.plain_crossvit import PlainCrossViT
 from torch import Tensor, nn
 
 import attnc
+from benchmarks.plain_crossvit import PlainCrossViT
 
 Make = Callable[[], nn.Module]
 Draw = Callable[[int], tuple[Tensor, ...]]
@@ -104,20 +103,28 @@ def times(case: str) -> tuple[float, float]:
 def peak(case: str, side: int) -> float:
     """Return how many MiB one forward pass adds to the peak of a process of its own."""
     done = subprocess.run(
-        [sys.executable, __file__, "--peak", case, str(side)],
+        [sys.executable, "-m", "benchmarks.cpu_models", "--peak", case, str(side)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return float(done.stdout.split()[-1])
 
 
 def print_peak(case: str, side: int) -> None:
-    """Run one side once and print the growth of the peak."""
+    """Run one side once and print how far memory rises above what the model itself holds."""
     make, inputs = CASES[case][side]
     model, given = make().eval(), inputs()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with torch.inference_mode():
         model(*given)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
+        before = resident("VmRSS")
+        model(*given)
+    print(resident("VmHWM") - before)
+
+
+def resident(field: str) -> float:
+    """Return a figure of the memory of this process in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def main() -> None:

@@ -136,7 +136,7 @@ def bind(
 
 
 def _at_most(count: int) -> str:
-    return ("no argument", "only one argument")[count] if count < 2 else f"at most {count} arguments"
+    return {0: "no argument", 1: "only one argument"}.get(count, f"at most {count} arguments")
 
 
 def _known(name: str, each: Given, free: Sequence[Slot]) -> str:

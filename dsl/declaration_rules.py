@@ -34,7 +34,7 @@ class DeclarationRules(Transformer[Token, object]):
     def doc(self, word: Lexeme, text: Lexeme) -> DocLine:
         """`doc "prose"`."""
         prose = literals.unquoted(literals.without_margin(text[1:-1]), text.span)
-        return DocLine(prose, word.span.to(text.span))
+        return DocLine(prose.strip(), word.span.to(text.span))
 
     def model(
         self,

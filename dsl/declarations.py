@@ -148,7 +148,7 @@ def _choices(
 
 def _doc(expr: tree.Expr | None, where: str, collector: Collector) -> str | None:
     if isinstance(expr, tree.Text):
-        return expr.value
+        return expr.value.strip()
     if expr is not None:
         wrong_kind(expr, where, "a text", collector)
     return None

@@ -17,7 +17,8 @@ def check_used(body: Body, collector: Collector) -> None:
     for node in body.nodes:
         if node.op != "weight" and used.isdisjoint(node.results):
             result = node.results[0]
-            what = f"'{result.name}'" if result.name != _called(node) else f"what {result.name} gives"
+            has_name = result.name != _called(node)
+            what = f"'{result.name}'" if has_name else f"the result of {result.name}"
             collector.add(codes.UNUSED_OUTPUT.at(result.spans[-1], what=what))
     for name, port in body.ports.items():
         leaves = [*values(port)]

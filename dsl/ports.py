@@ -66,11 +66,11 @@ def _check(
             notes = (
                 [Note(f"{item.span.text} = {expected} comes from here", known[0])] if known else []
             )
-            meaning = "" if isinstance(item, tree.Number) else f" with {item.span.text} = {expected}"
+            wanted = pattern.span.text
+            if not isinstance(item, tree.Number):
+                wanted += f" with {item.span.text} = {expected}"
             notes.append(Note("the shape stands here", pattern.span))
-            fail(codes.SHAPE.at(
-                where, what=what, expected=f"{pattern.span.text}{meaning}", found=found, notes=notes
-            ))  # fmt: skip
+            fail(codes.SHAPE.at(where, what=what, expected=wanted, found=found, notes=notes))
 
 
 def _wrong_rank(pattern: tree.ListOf, found: TensorType, what: str, where: Span) -> None:

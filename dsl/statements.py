@@ -236,7 +236,8 @@ def _exit(builder: Builder, statement: tree.Exit) -> None:
     value = builder.evaluate(statement.value)
     if not isinstance(value, Value):
         fail(codes.NOT_A_TENSOR.at(
-            statement.value.span, detail=f"exit {statement.name} must be a tensor, not {noun(value)}"
+            statement.value.span,
+            detail=f"exit {statement.name} must be a tensor, not {noun(value)}",
         ))  # fmt: skip
     if statement.name in builder.exits or statement.name in builder.outputs:
         fail(codes.REDEFINED.at(statement.span, name=statement.name))

@@ -91,7 +91,10 @@ class Params:
         overrides = []
         for name, value in pairs:
             if name.value == "claims":
+                behind = self.values.behind_head(name, value)
+                self.values.pending = (*self.values.above(name), *behind)
                 claims = self.values.data_map(value, f"claims of {where}")
+                comments += self.values.take_pending()
                 continue
             comments += self.values.comments_of(name, value)
             if name.value == "doc":

@@ -133,8 +133,7 @@ class _SpecReader:
 
     def _close(self) -> None:
         """Keep comments that no node has taken."""
-        self.comments += self.values.pending
-        self.values.pending = ()
+        self.comments += self.values.take_pending()
 
     def _each(self, name: str, read: Callable[[Scalar, Node], _Made | None]) -> tuple[_Made, ...]:
         node = self._open(name)

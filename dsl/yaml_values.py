@@ -68,9 +68,9 @@ class Values:
         return False
 
     def text(self, node: Node, where: str) -> str | None:
-        """Return prose."""
+        """Return prose, without blanks around it."""
         if isinstance(node, Scalar) and self.constant(node) is None:
-            return node.value
+            return node.value.strip()
         self.wrong(node, where, "a text", "quote it")
         return None
 
@@ -129,12 +129,12 @@ class Values:
         if not isinstance(node, Mapping):
             self.wrong(node, where, "a map")
             return None
-        return tree.MapOf(
-            tuple((key.value, self.data(value)) for key, value in node.pairs),
-            node.span,
-            tuple(key.span for key, _ in node.pairs),
-            tuple(self.comments_of(key, value) for key, value in node.pairs),
-        )
+        comments, items = [], []
+        for key, value in node.pairs:
+            comments.append(self.comments_of(key, value))
+            items.append((key.value, self.data(value)))
+        key_spans = tuple(key.span for key, _ in node.pairs)
+        return tree.MapOf(tuple(items), node.span, key_spans, tuple(comments))
 
     def data(self, node: Node) -> tree.Expr:
         """Return plain data, in which a string is a text."""
@@ -158,8 +158,12 @@ class Values:
 
     def above(self, node: Node) -> tuple[str, ...]:
         """Return the comments above a node; those that wait come first."""
+        return (*self.take_pending(), *self.comments.above(node.span.start))
+
+    def take_pending(self) -> tuple[str, ...]:
+        """Return the comments that wait for a node."""
         waiting, self.pending = self.pending, ()
-        return (*waiting, *self.comments.above(node.span.start))
+        return waiting
 
     def behind(self, node: Node) -> tuple[str, ...]:
         """Return the comment behind a node, or nothing."""

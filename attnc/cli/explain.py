@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill, indent
 from typing import Annotated
 
 import typer
@@ -56,17 +57,12 @@ def _explained(name: str) -> str:
 
 
 def _problem(problem: Problem) -> str:
-    parts = [f"{problem.code}: {problem.title}"]
-    if problem.meaning:
-        parts.append(problem.meaning)
-    if problem.wrong:
-        parts.append(f"Wrong:\n{_indented(problem.wrong)}")
-    if problem.right:
-        parts.append(f"Right:\n{_indented(problem.right)}")
+    parts = [
+        f"{problem.code}: {problem.title}",
+        fill(problem.meaning, WIDTH),
+        f"Wrong:\n{indent(problem.wrong, INDENT)}",
+        f"Right:\n{indent(problem.right, INDENT)}",
+    ]
     if problem.help:
         parts.append(f"Remedy: {problem.help}")
     return "\n\n".join(parts) + "\n"
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}".rstrip() for line in text.strip("\n").splitlines())

@@ -3,6 +3,8 @@
 import mkdocs_gen_files
 
 from attnc.dsl.codes import CATALOGUE
+from attnc.dsl.load import is_text
+from attnc.dsl.spans import Source
 
 GROUPS = {
     "E1": "Reading",
@@ -12,6 +14,14 @@ GROUPS = {
     "E5": "Weights and parity",
     "E6": "Command line and environment",
 }
+
+
+def notation(example: str) -> str:
+    """Return the language of an example, for highlighting."""
+    if example.startswith("$ "):
+        return "console"
+    return "text" if is_text(Source("example", example)) else "yaml"
+
 
 with mkdocs_gen_files.open("reference/errors.md", "w") as page:
     print("# Errors\n", file=page)
@@ -23,10 +33,9 @@ with mkdocs_gen_files.open("reference/errors.md", "w") as page:
             print(f"## {GROUPS[group]}\n", file=page)
         print(f"### {code}: {problem.title}\n", file=page)
         print(f"> {problem.message}\n", file=page)
-        if problem.meaning:
-            print(f"{problem.meaning}\n", file=page)
+        print(f"{problem.meaning}\n", file=page)
         if problem.help:
-            print(f"**Remedy:** {problem.help}.\n", file=page)
+            remedy = problem.help.replace("\n", "; ")
+            print(f"**Remedy:** {remedy}.\n", file=page)
         for title, example in (("Wrong", problem.wrong), ("Right", problem.right)):
-            if example:
-                print(f"{title}:\n\n```text\n{example.strip()}\n```\n", file=page)
+            print(f"{title}:\n\n```{notation(example)}\n{example}\n```\n", file=page)

@@ -6,21 +6,10 @@ UNSOLVED_SIZE = _problem(
     "E301", "size not computable", "size {size} cannot be computed from the inputs of {name!r}",
     "give it an input with an axis of that size",
     meaning="Generated code computes symbolic sizes from the shapes of the tensors it is given. "
-    "Of the inputs no axis, and no combination of axes, determines this size.",
-    wrong="""
-        model m {
-          input x: [b, n * n]
-          output y = iota(n)
-          output z = relu(x)
-        }
-    """,
-    right="""
-        model m {
-          input x: [b, n, n]
-          output y = iota(n)
-          output z = relu(x)
-        }
-    """,
+    "Of the inputs no axis, and no combination of axes, determines this size. In a spec every size "
+    "has an axis of its own; only graphs that are built in Python can come to this.",
+    wrong="$ python build_graph.py",
+    right="$ attnc compile model.yaml -o net",
 )  # fmt: skip
 INSTANCE = _problem(
     "E302", "one instance, two sets of weights",

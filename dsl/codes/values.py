@@ -398,14 +398,14 @@ DTYPE = _problem(
     "converts them in silence; `cast` does so where it is meant.",
     wrong="""
         model m {
-          input ids: [b, n] int
-          output y = relu(ids)
+          input ids: [b, 8] int
+          output y = layer_norm(ids)
         }
     """,
     right="""
         model m {
-          input ids: [b, n] int
-          output y = relu(cast(ids, "float"))
+          input ids: [b, 8] int
+          output y = layer_norm(cast(ids, "float"))
         }
     """,
 )  # fmt: skip

@@ -26,18 +26,15 @@ WITHOUT_FILES = ("E100", "E208", "E210", "E401", "E403", "E507", "E600", "E611",
 """Codes whose example is a command that needs no file but those it writes."""
 
 
-def lowered(graph: Graph) -> None:
-    from attnc.compiler.lower import lower
-
-    api.Compilation(graph).module
-    assert lower
-
-
 def nothing_more(graph: Graph) -> None: ...
 
 
+def lowered(graph: Graph) -> object:
+    return api.Compilation(graph).module
+
+
 STAGES: dict[str, Callable[[Graph], object]] = {
-    "E1": nothing_more, "E2": nothing_more, "E301": lowered, "E302": weights, "E303": lowered,
+    "E1": nothing_more, "E2": nothing_more, "E302": weights, "E303": lowered,
 }  # fmt: skip
 """How far to take the examples of a code, or a group, which are specs."""
 
@@ -50,7 +47,9 @@ def stage(code: str) -> Callable[[Graph], object] | None:
     return STAGES.get(code, STAGES.get(code[:2]))
 
 
-SPECS = sorted(code for code, each in CATALOGUE.items() if stage(code) and not is_command(each.wrong))
+SPECS = sorted(
+    code for code, each in CATALOGUE.items() if stage(code) and not is_command(each.wrong)
+)
 
 
 def found(text: str, go_on: Callable[[Graph], object]) -> list[str]:
@@ -79,7 +78,7 @@ def test_a_command_fails_with_its_code_and_is_mended(
     monkeypatch.chdir(tmp_path / "wrong")
     assert f"error[{code}]" in run(CATALOGUE[code].wrong)
     monkeypatch.chdir(tmp_path / "right")
-    assert "error" not in run(CATALOGUE[code].right)
+    assert "error[" not in run(CATALOGUE[code].right)
 
 
 def run(commands: str) -> str:
@@ -112,13 +111,13 @@ def test_every_entry_has_one_constant_and_every_group_its_module() -> None:
 
 @pytest.mark.parametrize("name", sorted(CONSTANTS))
 def test_every_entry_is_raised_somewhere(name: str) -> None:
-    assert re.search(rf"\b{name}\b", raising())
+    assert re.search(rf"\bcodes\.{name}\b|\b{name}\.at\(", raising())
 
 
 def raising() -> str:
     """All sources outside the catalogue."""
-    folders = [ROOT / each for each in ("attnc/api.py", "attnc/cli", "dsl", "compiler", "backends")]
-    files = [path for each in folders for path in ([each] if each.is_file() else each.rglob("*.py"))]
+    folders = [ROOT / each for each in ("attnc/cli", "dsl", "compiler", "backends")]
+    files = [path for folder in folders for path in folder.rglob("*.py")]
     return "".join(path.read_text() for path in files if path.parent.name != "codes")
 
 

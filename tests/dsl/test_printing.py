@@ -251,6 +251,110 @@ def test_no_comment_is_lost() -> None:
             assert not mark or f"# {comment.strip()}" in printed
 
 
+COMMENTED = """\
+# c1
+attnc: 1 # c2
+# c3
+model: m # c4
+# c5
+doc: | # c6
+  text
+  # not
+# c7
+paper: # c8
+  # c9
+  title: x # c10
+  # c11
+  deviations: # c12
+    # c13
+    - {what: a, source: b} # c14
+    # c15
+    - what: c # c16
+      # c17
+      source: d # c18
+  l: [a, b] # c19
+  k: {a: 1, # c20
+      b: 2} # c21
+  z:
+    # c22
+    - one # c23
+    # c24
+    - two # c25
+# c26
+params: # c27
+  # c28
+  a: 1 # c29
+  # c30
+  b: {default: 2, # c31
+      min: 1} # c32
+  c: # c33
+    # c34
+    default: 3 # c35
+    # c36
+    doc: x # c37
+# c38
+variants: # c39
+  # c40
+  s: # c41
+    # c42
+    a: 2 # c43
+    # c44
+    claims: {p: {value: 1}} # c45
+  t: {a: 1} # c46
+inputs: {x: [b, n]} # c47
+# c48
+blocks: # c49
+  # c50
+  f(x): # c51
+    # c52
+    doc: x # c53
+    # c54
+    body: # c55
+      # c56
+      - x = 1 # c57
+      # c58
+      - repeat 2: # c59
+          # c60
+          - x = 2 # c61
+          # c62
+      # c63
+      - if a: [x = 1] # c64
+      # c65
+      - else: # c66
+          # c67
+          - y = 2 # c68
+      # c69
+      - | # c70
+        z = f( # c71
+          x, # c72
+        ) # c73
+  # c74
+  g(x): [return x] # c75
+# c76
+graph: # c77
+  # c78
+  - x = 1 # c79
+# c80
+outputs: # c81
+  # c82
+  o: x # c83
+# c84
+weights: # c85
+  # c86
+  w: {a: b} # c87
+# c88
+parity: {} # c89
+# c90
+"""
+
+
+def test_no_comment_of_yaml_is_lost() -> None:
+    spec = from_yaml(COMMENTED)
+    for printed in (to_text(spec), to_yaml(spec)):
+        kept = sorted(int(line.split("# c")[1]) for line in printed.splitlines() if "# c" in line)
+        assert kept == list(range(1, 91))
+
+
 def test_ugly_text_is_made_canonical() -> None:
     assert (
         to_text(from_text(UGLY))

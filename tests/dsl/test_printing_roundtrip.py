@@ -183,7 +183,8 @@ blocks_of_statements = bodies(statement)
 
 # Declarations -----------------------------------------------------------------------------
 
-docs = st.none() | texts | st.sampled_from(["one\n  two\n    three", "a\n\nb", "x\n"])
+prose = (texts | st.sampled_from(["one\n  two\n    three", "a\n\nb", "a\n \nb"])).map(str.strip)
+docs = st.none() | prose
 choices = st.lists(texts | signed, max_size=3).map(tuple)
 bounds = st.none() | signed
 types = st.none() | st.sampled_from(["int", "float", "bool", "string", "list", "map", "op"])

@@ -178,7 +178,7 @@ def test_a_whole_spec_is_read() -> None:
     assert [port.dtype for port in spec.inputs] == ["float", "int", "float"]
     assert spec.inputs[2].shape is None
     block = spec.blocks[0]
-    assert block.doc == "First.\n  Second.\n"
+    assert block.doc == "First.\n  Second."
     assert [type(line).__name__ for line in block.body] == [
         "Assign",
         "Repeat",
