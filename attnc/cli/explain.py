@@ -12,6 +12,11 @@ from attnc.dsl.codes import CATALOGUE, UNKNOWN_TOPIC, Problem
 from attnc.dsl.diagnostics import UsageError
 from attnc.dsl.suggest import did_you_mean
 
+WIDTH = 80
+"""Columns of prose."""
+
+INDENT = "    "
+
 
 def complete_topic(_incomplete: str) -> list[str]:
     """Complete codes, blocks and operators."""

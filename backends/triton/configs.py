@@ -39,10 +39,173 @@ class Tile:
         return f"({self.queries}, {self.keys}, {self.warps}, {self.stages})"
 
 
-ByLength = Mapping[Union[int, None], Tile]
-"""Longest side -> tile; none stands for any length and comes last."""
+LENGTHS: tuple[int | None, ...] = (16, 64, None)
+"""Classes of the side whose tiles are spread over programs: up to so many rows, or any number."""
 
-SAFE: Mapping[str, ByLength] = {kind: {None: Tile(32, 32, 4, 1)} for kind in KINDS}
+ByLength = Mapping[Union[int, None], Tile]
+Tiles = Mapping[str, ByLength]
+"""Kind of kernel -> length class -> tile."""
+
+_Row = tuple[int, int, int, int]
+
+
+def _tiles(**kinds: tuple[_Row, _Row, _Row]) -> Tiles:
+    """Read rows of a table, one for each length class."""
+    return {
+        kind: {length: Tile(*row) for length, row in zip(LENGTHS, rows, strict=True)}
+        for kind, rows in kinds.items()
+    }
+
+
+# fmt: off
+TILES: Mapping[str, Mapping[int, Tiles]] = {
+    "cuda:80": {
+        32: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
+            queries=((16, 64, 4, 2), (64, 64, 8, 2), (128, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 8, 2), (32, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+        ),
+        64: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
+            queries=((16, 64, 4, 2), (64, 64, 8, 2), (128, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (32, 64, 4, 2), (32, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 8, 2), (64, 64, 8, 2)),
+        ),
+        128: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 32, 8, 2)),
+            queries=((16, 64, 4, 2), (64, 64, 4, 2), (64, 64, 4, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 8, 2), (64, 64, 8, 2)),
+            pairs=((16, 16, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
+        ),
+        256: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 8, 2), (64, 64, 8, 2)),
+            queries=((16, 64, 4, 2), (64, 64, 8, 2), (64, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (32, 32, 4, 1), (32, 32, 4, 1)),
+            pairs=((16, 16, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
+        ),
+    },
+    "cuda:90": {
+        32: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
+            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+        ),
+        64: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
+            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+        ),
+        128: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
+            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (32, 64, 4, 2), (32, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+        ),
+        256: _tiles(
+            forward=((16, 64, 4, 2), (64, 32, 4, 2), (128, 32, 8, 2)),
+            queries=((16, 32, 4, 1), (32, 32, 8, 1), (32, 32, 8, 1)),
+            keys=((32, 16, 4, 1), (32, 32, 8, 1), (32, 32, 8, 1)),
+            pairs=((64, 64, 8, 1), (64, 64, 8, 1), (64, 64, 8, 1)),
+        ),
+    },
+    "cuda:100": {
+        32: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 8, 2), (128, 32, 8, 2)),
+            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+        ),
+        64: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
+            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+        ),
+        128: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 8, 2), (128, 64, 8, 3)),
+            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 8, 2), (32, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+        ),
+        256: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 8, 2), (128, 32, 8, 2)),
+            queries=((16, 32, 4, 1), (64, 32, 4, 2), (64, 32, 4, 2)),
+            keys=((32, 16, 4, 1), (32, 64, 8, 2), (32, 64, 8, 2)),
+            pairs=((64, 64, 8, 1), (64, 64, 8, 1), (64, 64, 8, 1)),
+        ),
+    },
+    "hip:gfx942": {
+        32: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
+            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 4, 2), (32, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+        ),
+        64: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
+            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 64, 4, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+        ),
+        128: _tiles(
+            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
+            queries=((16, 64, 4, 2), (64, 64, 4, 2), (64, 64, 4, 2)),
+            keys=((32, 16, 4, 1), (32, 64, 4, 2), (32, 64, 4, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+        ),
+        256: _tiles(
+            forward=((16, 64, 4, 1), (64, 32, 4, 2), (64, 32, 4, 2)),
+            queries=((16, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
+            keys=((32, 16, 4, 1), (16, 32, 8, 1), (16, 32, 8, 1)),
+            pairs=((16, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
+        ),
+    },
+}
+# fmt: on
+"""Target -> head dims up to -> tiles, for float16 and bfloat16."""
+
+# fmt: off
+SAFE: Mapping[int, Tiles] = {
+    32: _tiles(
+        forward=((16, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
+        queries=((16, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
+        keys=((32, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
+        pairs=((16, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
+    ),
+    64: _tiles(
+        forward=((16, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
+        queries=((16, 32, 4, 1), (32, 32, 8, 1), (32, 32, 8, 1)),
+        keys=((32, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
+        pairs=((16, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
+    ),
+    128: _tiles(
+        forward=((16, 32, 4, 1), (32, 32, 8, 1), (32, 32, 8, 1)),
+        queries=((16, 16, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1)),
+        keys=((16, 16, 4, 1), (16, 32, 4, 1), (16, 32, 4, 1)),
+        pairs=((16, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
+    ),
+    256: _tiles(
+        forward=((16, 16, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1)),
+        queries=((16, 16, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1)),
+        keys=((16, 16, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1)),
+        pairs=((16, 16, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1)),
+    ),
+}
+# fmt: on
+"""Head dims up to -> tiles that fit every card; for float32, and for cards that are not listed."""
+
+
+def tiles_for(target: Target, dim: int) -> Tiles:
+    """Return the tiles of a target for head dims up to `dim`."""
+    return _at(TILES[str(target)], dim)
+
+
+def safe_tiles(dim: int) -> Tiles:
+    """Return the tiles that fit every card for head dims up to `dim`."""
+    return _at(SAFE, dim)
 
 
 def tile_table(name: str, target: Target, dim: int) -> str:
@@ -50,16 +213,30 @@ def tile_table(name: str, target: Target, dim: int) -> str:
 
     Args:
         name: of the table.
-        target: whose sizes it lists besides those that fit every card.
+        target: whose tiles it lists besides those that fit every card.
         dim: the larger head dim.
     """
-    lines = [f"{name} = {{"]
+    listed, safe = tiles_for(target, dim), safe_tiles(dim)
+    lines = [
+        f"# Per kernel: rows of q and of k in a tile, warps and stages on {target} and elsewhere,"
+    ]
+    lines += ["# by the number of rows that tiles are spread over.", f"{name} = {{"]
     for kind in KINDS:
         lines.append(f'    "{kind}": {{')
-        lines.append(f"        None: {_row(SAFE[kind])},")
+        lines.append(f"        {CAPABILITIES[str(target)]}: {_row(listed[kind])},")
+        lines.append(f"        None: {_row(safe[kind])},")
         lines.append("    },")
     return "\n".join([*lines, "}"]) + "\n"
 
 
+def _at(table: Mapping[int, Tiles], dim: int) -> Tiles:
+    return table[min(most for most in table if dim <= most)]
+
+
 def _row(tiles: ByLength) -> str:
-    return "{" + ", ".join(f"{length}: {tile}" for length, tile in tiles.items()) + "}"
+    """Return one row of the table, without classes that equal the next longer one."""
+    kept: dict[int | None, Tile] = {}
+    for length in reversed(LENGTHS):
+        if not kept or list(kept.values())[-1] != tiles[length]:
+            kept[length] = tiles[length]
+    return "{" + ", ".join(f"{length}: {kept[length]}" for length in reversed(kept)) + "}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,9 +23,11 @@ from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from attnc.backends.triton.backend import TritonBackend
-from attnc.backends.triton.configs import CAPABILITIES
+from attnc.backends.triton.configs import CAPABILITIES, TILES
+from attnc.backends.triton.examples import causal, causal_table
 from attnc.backends.triton.problem import digest
 from attnc.compiler.kernel import Site, Target
+from attnc.compiler.targets import parse_target
 from attnc.compiler.sites import site_types
 from attnc.dsl.dims import substitute
 from attnc.dsl.graph import TensorType
@@ -38,6 +41,9 @@ SHARED_MEMORY = {
 """Bytes of shared memory that one program may use."""
 
 SIZES = {"b": 2, "n": 1000, "m": 1000}
+LENGTHS = (16, 60, 1000)
+"""One for each class of lengths, none a multiple of a tile."""
+
 _TENSOR_CORE = re.compile(r"\b(?:HGMMA|HMMA|QGMMA|UTC\w*MMA)")
 _SPILL = re.compile(r"\b(?:LDL|STL)\b")
 _SHORT = {"float": torch.bfloat16, "int": torch.int64, "bool": torch.bool}
@@ -202,3 +208,40 @@ def _of_amd(asm: Mapping[str, str], shared: int) -> Resources:
         for name in ("vgpr_count", "vgpr_spill_count")
     )
     return Resources(registers, spills, shared, text.count("v_mfma"))
+
+
+def report(targets: Iterable[Target]) -> Iterator[tuple[str, bool]]:
+    """Compile the whole table of tiles; yield the lines of a page in markdown.
+
+    Each line comes with whether all in it is within budget.
+    """
+    yield "| target | head dim | keys | kernel | registers | shared memory | tensor core |", True
+    yield "|---|---|---|---|---|---|---|", True
+    for target in targets:
+        for dim in TILES[str(target)]:
+            for length in LENGTHS:
+                yield from _rows(target, dim, length)
+
+
+def _rows(target: Target, dim: int, length: int) -> Iterator[tuple[str, bool]]:
+    for example in (causal, causal_table):
+        made = cross_compile(example(dim), target, sizes={"n": length})
+        for name, found in made.items():
+            wrong = "; ".join(over_budget(found, target))
+            what = f"{name}, {example.__name__.replace('_', ' ')}"
+            figures = f"{found.registers} | {found.shared / 1024:.0f} KiB | {found.tensor_core}"
+            note = f" **{wrong}**" if wrong else ""
+            yield f"| {target} | {dim} | {length} | {what} | {figures}{note} |", not wrong
+
+
+def main(names: list[str]) -> int:
+    """Print the report for targets by name, or for all; return 1 where a budget is exceeded."""
+    fine = True
+    for line, is_fine in report(parse_target(name) for name in names or CAPABILITIES):
+        print(line, flush=True)
+        fine = fine and is_fine
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

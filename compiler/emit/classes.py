@@ -13,7 +13,7 @@ from attnc.compiler.emit.code import (
     Call,
     Expr,
 )
-from attnc.compiler.emit.declared import declared_flow
+from attnc.compiler.emit.declared import declared
 from attnc.compiler.emit.flow import ROOM
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.emit.layout import INDENT, WIDTH, lines_of
@@ -22,6 +22,8 @@ from attnc.compiler.emit.unify import Class, skeleton, unify
 from attnc.dsl import tree
 from attnc.dsl.graph import Body
 
+IMPORTED = frozenset({"F", "Tensor", "math", "nn", "torch"})
+"""Names that model.py imports."""
 _ROOMS = (ROOM, 64, 50, 36, 22)
 """Columns that a value may take, the most first."""
 
@@ -93,14 +95,14 @@ class Classes:
             reader = ClassReader(module, self._construct, self.kernels, self.reserved, room)
             code = reader.read()
             alike.setdefault(skeleton(code), []).append((module, code))
-        taken = self.reserved | {each.name for each in self.done}
+        taken = self.reserved | IMPORTED | {each.name for each in self.done}
         for members in alike.values():
             codes = [code for _, code in members]
             name = unused(codes[0].name, taken)
             taken |= {name}
             made = unify(name, codes, members[0][0] is self.top)
-            flow = declared_flow(codes[0].body, self.spec)
-            yield replace(made, flow=flow), [module for module, _ in members]
+            said = declared(codes[0].body, self.spec)
+            yield replace(made, declared=said), [module for module, _ in members]
 
     def _construct(self, module: fx.GraphModule, said: Expr | None) -> Call:
         made, position = self._places[id(module.graph)]

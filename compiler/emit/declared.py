@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from attnc.compiler.emit.naming import identifier
 from attnc.dsl import library, tree
 from attnc.dsl.graph import Body
 
 _LIBRARY = "std:"
 
 
-def declared_flow(body: Body, spec: tree.Spec) -> str:
-    """Return `x: [b, n, d] -> [b, n, d]`; empty for the model itself, or without shapes."""
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """Texts of shapes.
+
+    Attributes:
+        ports: by the name that the port has in emitted code, `[b, n, d]`.
+        results: of all results; empty where the author left them out.
+    """
+
+    ports: Mapping[str, str] = field(default_factory=dict)
+    results: tuple[str, ...] = ()
+
+
+def declared(body: Body, spec: tree.Spec) -> Declared:
+    """Return what the block of a body declares; nothing for the model itself."""
     block = next((each for each in _candidates(body, spec) if each.span in body.definition), None)
-    if block is None or not block.results or not any(port.shape for port in block.ports):
-        return ""
-    given = [
-        f"{port.name}: {_text(port.shape)}"
-        for port in block.ports
-        if port.shape and body.ports.get(port.name) is not None
-    ]
-    return f"{', '.join(given)} -> {', '.join(map(_text, block.results))}"
+    if block is None:
+        return Declared()
+    ports = {identifier(port.name): _text(port.shape) for port in block.ports if port.shape}
+    return Declared(ports, tuple(map(_text, block.results)))
 
 
 def _candidates(body: Body, spec: tree.Spec) -> Iterable[tree.Block]:

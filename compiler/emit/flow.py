@@ -22,6 +22,7 @@ from attnc.compiler.emit.code import (
     Ref,
     Statement,
     Tree,
+    TupleOf,
     literals_in,
     refs_in,
     rewrite,
@@ -201,8 +202,13 @@ def _is_long_index(part: Tree) -> bool:
 
 
 def _breaks_between_arguments(call: Call, room: int) -> bool:
-    items = [*call.arguments, *(item for _, item in call.keywords)]
-    return len(items) > 1 and all(width(item) <= room for item in items)
+    given = [*call.arguments, *(item for _, item in call.keywords)]
+    items = [
+        item
+        for each in given
+        for item in (each.items if isinstance(each, (TupleOf, ListOf)) else (each,))
+    ]
+    return len(items) > 1 and all(width(item) <= room // 2 for item in items)
 
 
 def width(expr: Expr) -> int:

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 
-from attnc.compiler.emit.bodies import ClassCode
 from attnc.compiler.emit.code import (
     Attribute,
     Call,
@@ -85,26 +84,29 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _about(made: Class, classes: Sequence[Class]) -> list[str]:
     """Return the paragraphs of a class's docstring."""
-    doc = " ".join(
-        (made.code.body.doc or made.code.body.name.replace("_", " ").capitalize()).split()
-    )
+    doc = " ".join((made.code.body.doc or "").split())
+    doc = f"{doc}." if doc and doc[-1] not in ".!?" else doc
     exits = ", ".join(made.code.exits)
     early = f"Args:\n    until: return early with the exit of this name: {exits}." if exits else ""
-    doc = doc if doc[-1] in ".!?" else f"{doc}."
-    return [doc, made.flow or _flow(made.code), _difference(made, classes), early]
+    about = [part for part in (doc, _flow(made), _difference(made, classes), early) if part]
+    return about or [f"{made.code.body.name.replace('_', ' ').capitalize()}."]
 
 
-def _flow(code: ClassCode) -> str:
-    """Return the shapes of ports and results as they are: `x: [b, n, 384] -> y: [b, 384]`."""
-    ports = ", ".join(f"{port.name}: {flat(port.shape)}" for port in code.ports if port.shape)
-    results = ", ".join(
-        f"{name}: {flat(shape)}" if name else flat(shape) for name, shape in code.results if shape
-    )
-    return f"{ports} -> {results}" if ports and results else ""
+def _flow(made: Class) -> str:
+    """Return the shapes of ports and results: `x: [b, n, d] -> y: [b, d]`."""
+    declared, code = made.declared, made.code
+    given = [
+        f"{port.name}: {declared.ports.get(port.name) or flat(port.shape)}"
+        for port in code.ports
+        if port.shape
+    ]
+    shown = [f"{name}: {flat(note)}" if name else flat(note) for name, note in code.results if note]
+    results = declared.results or shown
+    return f"{', '.join(given)} -> {', '.join(results)}" if given and results else ""
 
 
 def _difference(made: Class, classes: Sequence[Class]) -> str:
-    """Say how a class differs from the first of its block: in what it was elaborated for."""
+    """Say how a class differs from the first of its block: in what is no parameter of both."""
     first = next(each for each in classes if each.code.name == made.code.name)
     if first is made:
         return ""
@@ -112,7 +114,8 @@ def _difference(made: Class, classes: Sequence[Class]) -> str:
     items = [
         f"{name} = {value!r} (there {known[name]!r})"
         for name, value in made.code.settings.items()
-        if name in known and known[name] != value
+        if known.get(name, value) != value
+        and not (name in made.parameters and name in first.parameters)
     ]
     more = f", for {', '.join(items)}" if items else ""
     return f"Differs in structure from {first.name}{more}."

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import cast
 
+import torch
 from torch import fx
 
 from attnc.compiler.emit.code import Assign, Attribute, Expr, Index, Name, Ref, fixed
@@ -35,6 +36,8 @@ class Ports:
         """Say whether a node costs nothing: it asks a tensor, or takes one of a list of them."""
         if node.target is getattr:
             return node.args[1] in _QUESTIONS
+        if node.target is torch.get_default_dtype:
+            return True
         base = node.args[0] if node.target is operator.getitem else None
         return base in self.ports and not origin(cast(fx.Node, base)).types
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -27,6 +27,7 @@ from attnc.compiler.emit.code import (
     rewrite,
     walk,
 )
+from attnc.compiler.emit.declared import Declared
 from attnc.compiler.emit.parameters import Column, Parameters
 
 
@@ -38,14 +39,14 @@ class Class:
         code: that of the first body, with parameters in place of numbers.
         parameters: name -> its value in each body.
         sizes: parameters that are passed by position.
-        flow: the shapes of ports and results as the spec declares them.
+        declared: the shapes of ports and results in the words of the spec.
     """
 
     name: str
     code: ClassCode
     parameters: dict[str, Column]
     sizes: frozenset[str]
-    flow: str = ""
+    declared: Declared = field(default_factory=Declared)
 
     def constructor(self, at: int, said: Expr | None) -> Call:
         """Return the call that makes an instance for body number `at`.

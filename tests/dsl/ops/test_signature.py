@@ -135,11 +135,11 @@ def test_dtype_conflict_names_the_dtypes() -> None:
     ("name", "given", "message"),
     [
         ("linear", {"x": 3, "out": 8}, "x must be a tensor, not 3"),
-        ("linear", {"x": tensor(4), "out": N}, "out must be a whole number above 0, not the size n"),
+        ("linear", {"x": tensor(4), "out": N}, "out must be a whole number above 0, not the"),
         ("linear", {"x": tensor(N), "out": 8}, "a size of its weight would be n, which changes"),
         ("layer_norm", {"x": tensor(N), "weight": False, "bias": False}, "d of the module would"),
         ("softmax", {"x": tensor(B, N), "axis": 2}, "axis 2 is out of range for 2 axes"),
-        ("resize", {"x": tensor(B, 3, N, N), "size": (8, 8), "mode": "cubic"}, "mode must be one of"),
+        ("resize", {"x": tensor(B, 3, N, N), "size": (8, 8), "mode": "cubic"}, "mode must be one"),
         ("conv2d", {"x": tensor(B, 3, 5, 5), "out": 8, "kernel": 7}, "does not fit into size 5"),
         ("conv2d", {"x": tensor(B, 3, 5, 5), "out": 8, "kernel": (3,)}, "has 1 numbers for 2"),
         ("conv2d", {"x": tensor(B, 3, 9, 9), "out": 8, "kernel": 3, "groups": 2}, "2 groups do"),

@@ -1,0 +1,79 @@
+"""Machine code of generated kernels for cards that are not here, held to its budget.
+
+A process of its own compiles: in this one Triton may be in its interpreter. `make kernels` does
+the same for every tile of the table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from attnc.backends.triton.configs import CAPABILITIES, KINDS, LENGTHS, SAFE, TILES, tile_table
+from attnc.compiler.kernel import Target
+
+SCRIPT = """
+import json, sys
+from dataclasses import asdict
+from attnc.backends.triton.crosscompile import cross_compile, over_budget
+from attnc.backends.triton.examples import causal_table
+from attnc.compiler.targets import parse_target
+
+target = parse_target(sys.argv[1])
+made = cross_compile(causal_table(int(sys.argv[2])), target, sizes={"n": int(sys.argv[3])})
+print(json.dumps({k: [asdict(found), over_budget(found, target)] for k, found in made.items()}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "dim", "length"),
+    [
+        ("cuda:80", 64, 1000),
+        ("cuda:90", 64, 1000),
+        ("cuda:90", 40, 60),
+        ("cuda:100", 64, 1000),
+        ("hip:gfx942", 64, 1000),
+    ],
+)
+def test_kernels_are_within_budget(target: str, dim: int, length: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, target, str(dim), str(length)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert {*made} == {*KINDS}
+    for name, (found, wrong) in made.items():
+        assert not wrong, f"{name}: {found}"
+        assert 0 < found["registers"] <= (512 if target.startswith("hip") else 255)
+
+
+@pytest.mark.parametrize("target", CAPABILITIES)
+def test_the_table_covers_every_head_dim_and_length(target: str) -> None:
+    for table in (TILES[target], SAFE):
+        assert [*table] == [32, 64, 128, 256]
+        for tiles in table.values():
+            assert [*tiles] == [*KINDS]
+            assert all([*by_length] == [*LENGTHS] for by_length in tiles.values())
+            for by_length in tiles.values():
+                for tile in by_length.values():
+                    sides = (tile.queries, tile.keys)
+                    # tl.dot takes 16 at least; copies by pair have room for tiles of 128
+                    assert all(side in (16, 32, 64, 128) for side in sides)
+
+
+def test_equal_length_classes_are_written_once() -> None:
+    kind, arch = "cuda:90".split(":")
+    table = tile_table("attend_tiles", Target(kind, arch), 200)
+    names: dict[str, dict[str, dict[object, dict[object, tuple[int, ...]]]]] = {}
+    exec(table, {}, names)
+    for rows in names["attend_tiles"].values():
+        for by_length in rows.values():
+            tiles = list(by_length.values())
+            assert [*by_length][-1] is None
+            assert all(a != b for a, b in zip(tiles, tiles[1:], strict=False))
