@@ -104,9 +104,10 @@ class Evaluator:
         whose, part, known = noun(base), "field", [str(key) for key in _keys(base)]
         if isinstance(base, Fields):
             whose, part = _called(expr.base), "result"
+        listed = f"it has {', '.join(known)}" if known else None
         fail(codes.NO_MEMBER.at(
             expr.span, what=whose, part=part, name=f"'{expr.name}'",
-            hint=did_you_mean(expr.name, known) or (f"it has {', '.join(known)}" if known else None),
+            hint=did_you_mean(expr.name, known) or listed,
         ))  # fmt: skip
 
     def visible(self) -> list[str]:
@@ -155,7 +156,8 @@ class Evaluator:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
         fail(codes.NOT_A_TENSOR.at(
-            expr.span, detail=f"{what} must be a whole number known at compile time, not {noun(value)}"
+            expr.span,
+            detail=f"{what} must be a whole number known at compile time, not {noun(value)}",
         ))  # fmt: skip
 
     def bounds(self, item: tree.Slice) -> slice:

@@ -105,8 +105,9 @@ def _combined(builder: Builder, statement: tree.Assign, old: object, value: obje
 
 
 def _bind(builder: Builder, statement: tree.Assign, name: str, value: object) -> None:
-    made_here = isinstance(value, Value) and builder.nodes and value in builder.nodes[-1].results
-    if made_here:
+    is_alias = isinstance(statement.value, tree.Name)
+    last = builder.nodes[-1].results if builder.nodes else ()
+    if isinstance(value, Value) and value in last and not is_alias:
         name_results(value, [name])
     if statement.annotation is not None:
         if not isinstance(value, Value):

@@ -12,7 +12,7 @@ from attnc.dsl.graph import Arg, Node, Value
 from attnc.dsl.ops import TABLE
 from attnc.dsl.ops.row import REQUIRED
 from attnc.dsl.unroll_blocks import CASE, Group
-from attnc.dsl.unroll_notation import HERE, Called, argument, call, listed, name
+from attnc.dsl.unroll_notation import HERE, Called, argument, call, name
 
 _BINARY = {row: symbol for symbol, row in TENSOR_OPERATORS.items()}
 _UNARY = {row: symbol for symbol, row in UNARY_OPERATORS.items()}
@@ -26,11 +26,11 @@ def labelled(value: tree.Expr, path: str | None) -> tree.Expr:
 def weight_call(node: Node) -> tree.Expr:
     """Return `param([1, n, d], "zeros")` or `buffer(...)`."""
     form = "param" if node.args.get("trainable", True) else "buffer"
-    given = [node.args["shape"], *([] if node.args["init"] == DEFAULT_INIT[form] else [node.args["init"]])]
-    return call(form, [argument(each, {}) for each in given])
+    init = [] if node.args["init"] == DEFAULT_INIT[form] else [node.args["init"]]
+    return call(form, [argument(each, {}) for each in (node.args["shape"], *init)])
 
 
-def block_arguments(node: Node, group: Group, called: Called) -> tree.Call:
+def block_call(node: Node, group: Group, called: Called) -> tree.Call:
     """Return the call of a block by its name: ports, which case, sizes."""
     body = node.body
     assert body is not None, "only blocks are called so"
@@ -76,8 +76,12 @@ def indexed(base: tree.Expr, spec: Arg) -> tree.Index:
 
 
 def _item(spec: tuple[Arg, ...]) -> tree.Expr:
-    kind, *parts = (None if part is None else argument(part, {}) for part in spec)
-    return tree.Slice(*parts, HERE) if kind == tree.Text("slice", HERE) else cast(tree.Expr, parts[0])
+    match spec:
+        case ("index", position):
+            return argument(position, {})
+        case (_, *bounds):
+            return tree.Slice(*(None if each is None else argument(each, {}) for each in bounds), HERE)
+    raise ValueError(f"{spec} is no item of an index")
 
 
 def _arguments(node: Node) -> tuple[list[Arg], dict[str, Arg]]:
@@ -126,17 +130,15 @@ def instance(node: Node) -> tree.Call:
 
 
 def instance_call(node: Node, first: Node, word: str, called: Called) -> tree.Call:
-    """Return a call of an instance made for `first`: tensors, and settings that differ."""
+    """Return a call of an instance made for `first`: its tensor, and settings that differ."""
     made = _settings(first)
     named = {
         key: argument(value, called)
         for key, value in _settings(node).items()
         if not _is(value, made[key])
     }
-    tensors = [each.name for each in TABLE[node.op].parameters if each.name not in made]
-    return call(word, (), {}) if not tensors else call(
-        word, [argument(node.args[key], called) for key in tensors], named
-    )
+    tensors = [value for value in node.args.values() if isinstance(value, Value)]
+    return call(word, [argument(each, called) for each in tensors], named)
 
 
 def _settings(node: Node) -> dict[str, Arg]:

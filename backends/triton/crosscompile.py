@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -27,8 +27,8 @@ from attnc.backends.triton.configs import CAPABILITIES, TILES
 from attnc.backends.triton.examples import causal, causal_table
 from attnc.backends.triton.problem import digest
 from attnc.compiler.kernel import Site, Target
-from attnc.compiler.targets import parse_target
 from attnc.compiler.sites import site_types
+from attnc.compiler.targets import parse_target
 from attnc.dsl.dims import substitute
 from attnc.dsl.graph import TensorType
 

@@ -159,6 +159,7 @@ class Roller:
             first = _indexed(base, positions[: level + 1])
             if first not in found:
                 wish = singular(_last_name(first))
+                wish = f"{wish}s" if flat(first) in self.lists else wish
                 found[first] = unused(wish, names | set(found.values()))
             return _indexed(Name(found[first]), positions[level + 1 :])
 

@@ -80,8 +80,8 @@ INTERNAL = _problem(
     "E690", "bug in attnc", "internal error: {error}",
     "this is a bug in attnc; please send the report {report}\n"
     "ATTNC_TRACEBACK=1 shows the traceback here",
-    meaning="Nothing that you write should lead here: wrong input has a code of its own. The report "
-    "holds the traceback, the versions and the arguments.",
+    meaning="Nothing that you write should lead here: wrong input has a code of its own. The "
+    "report holds the traceback, the versions and the arguments.",
     wrong="$ attnc check model.yaml",
     right="$ ATTNC_TRACEBACK=1 attnc check model.yaml",
 )  # fmt: skip

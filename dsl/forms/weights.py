@@ -50,7 +50,9 @@ def _weight_shape(builder: Builder, expr: tree.Expr, name: str) -> tuple[int, ..
     return whole
 
 
+DEFAULT_INIT: Mapping[str, str] = {"param": "normal(0.02)", "buffer": "zeros"}
+
 WEIGHTS: Mapping[str, Form] = {
-    "param": Form(_weight(True, "normal(0.02)")),
-    "buffer": Form(_weight(False, "zeros")),
+    "param": Form(_weight(True, DEFAULT_INIT["param"])),
+    "buffer": Form(_weight(False, DEFAULT_INIT["buffer"])),
 }

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -34,7 +35,6 @@ print(json.dumps({k: [asdict(found), over_budget(found, target)] for k, found in
     [
         ("cuda:80", 64, 1000),
         ("cuda:90", 64, 1000),
-        ("cuda:90", 40, 60),
         ("cuda:100", 64, 1000),
         ("hip:gfx942", 64, 1000),
     ],
@@ -68,12 +68,11 @@ def test_the_table_covers_every_head_dim_and_length(target: str) -> None:
 
 
 def test_equal_length_classes_are_written_once() -> None:
-    kind, arch = "cuda:90".split(":")
-    table = tile_table("attend_tiles", Target(kind, arch), 200)
+    table = tile_table("attend_tiles", Target("cuda", "90"), 200)
     names: dict[str, dict[str, dict[object, dict[object, tuple[int, ...]]]]] = {}
     exec(table, {}, names)
     for rows in names["attend_tiles"].values():
         for by_length in rows.values():
             tiles = list(by_length.values())
             assert [*by_length][-1] is None
-            assert all(a != b for a, b in zip(tiles, tiles[1:], strict=False))
+            assert all(a != b for a, b in pairwise(tiles))

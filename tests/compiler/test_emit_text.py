@@ -53,7 +53,9 @@ class Writer:
     def base(self) -> Expr:
         return Name(self.draw.choice(WORDS))
 
-    def some(self, make: Callable[[int], Expr], depth: int, low: int, high: int) -> tuple[Expr, ...]:
+    def some(
+        self, make: Callable[[int], Expr], depth: int, low: int, high: int
+    ) -> tuple[Expr, ...]:
         return tuple(make(depth) for _ in range(self.draw.randint(low, high)))
 
     def expression(self, depth: int) -> Expr:

@@ -340,7 +340,7 @@ def test_one_golden_file_drives_several_runs(tmp_path: Path) -> None:
         ({"inputs": {"x": "in.y"}}, "E508", "it has no 'in.y'"),
         ({"inputs": {"x": "out.y"}}, "E509", "input 'x' takes [b, 4], not [5, 3]"),
         ({"outputs": {"yy": "out.y"}}, "E509", "the model has no output 'yy'"),
-        ({"params": {"depth": "config.layer"}}, "E201", "'layer'"),
+        ({"params": {"depth": "config.layer"}}, "E225", "'layer'"),
         ({"mode": "test"}, "E509", "mode is `eval` or `train`"),
         ({"ignore": {"out.x": " "}}, "E509", "ignore states no reason"),
         ({"tolerance": {"out.y": {"relative": 1e-6}}}, "E109", "'why'"),

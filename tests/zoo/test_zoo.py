@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +109,19 @@ def test_it_equals_its_official_code(golden: Path, target: str, dtype: str) -> N
     report = attnc.verify(f"zoo:{golden.stem}", golden, target=target, dtype=dtype)
     assert report.ok, report
     assert report.rows
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the kernels run on it")
+@pytest.mark.parametrize("golden", sorted(GOLDEN.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_its_generated_kernels_equal_its_official_code(golden: Path) -> None:
+    """In a process of its own: Triton is interpreted or not for all of a process."""
+    command = ["verify", f"zoo:{golden.stem}", "--golden", str(golden), "--target", "triton"]
+    done = subprocess.run(
+        [sys.executable, "-m", "attnc", *command, "--dtype", "float32", "--json"],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["ok"]
