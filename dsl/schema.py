@@ -76,7 +76,7 @@ class Param(_Table):
     doc: str = Field("", description="What the param does, with its unit.")
 
 
-class Claim(_OpenTable):
+class Claim(_Table):
     """A number that the spec claims, with its source."""
 
     value: Number = Field(0, description="The number.")
@@ -91,20 +91,24 @@ class Variant(_OpenTable):
     claims: dict[str, Claim] = Field({}, description="What is known: params, macs, metrics.")
 
 
-class Deviation(_OpenTable):
+class Deviation(_Table):
     """A place where paper, code and spec differ."""
 
     what: str = Field("", description="The difference.")
     source: str = Field("", description="The file, thread or table that shows it.")
 
 
-class Paper(_OpenTable):
+class Paper(_Table):
     """Where the architecture comes from."""
 
     title: str = Field("", description="The title of the paper.")
+    authors: Union[str, list[str]] = Field("", description="Who wrote it.")
     year: int = Field(0, description="The year of publication.")
+    venue: str = Field("", description="The conference or journal.")
     arxiv: str = Field("", description="The arXiv number, quoted.")
+    url: str = Field("", description="Where to read it, if not on arXiv.")
     repository: str = Field("", description="The official code, owner/name.")
+    license: str = Field("", description="The license of the official code.")
     follows: Literal["code", "paper"] = Field(
         "code", description="Which one the spec follows where they differ."
     )

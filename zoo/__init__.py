@@ -20,11 +20,6 @@ def names() -> list[str]:
     return [*entries()]
 
 
-def find(name: str) -> Path | None:
-    """Return the spec file of a system, or none."""
-    return entries().get(name)
-
-
 def family(name: str) -> str:
     """Return the family that a system stands in: `vision`, `language` ..."""
     return entries()[name].parent.name

@@ -214,7 +214,8 @@ def _summed(buffer: str, load: Load) -> str:
     """Return a buffer [b, h, n, m] summed over the axes that a read does not depend on."""
     read = coordinates(load)
     axes = [str(axis) for axis, name in enumerate(COORDINATES) if name not in read]
-    return f"{buffer}.sum(({', '.join(axes)},))" if axes else buffer
+    several = f"({', '.join(axes)})" if len(axes) > 1 else "".join(axes)
+    return f"{buffer}.sum({several})" if axes else buffer
 
 
 def _gradient_reads(problem: Problem, name: str) -> Iterator[tuple[int, Term, Load]]:

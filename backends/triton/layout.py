@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from textwrap import indent, wrap
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from textwrap import fill, indent
 
 WIDTH = 88
 """No generated line is longer, so that neither this project's nor the default width breaks it."""
@@ -38,15 +40,32 @@ def define(
     Args:
         name: its name.
         parameters: one text each, annotations included.
-        doc: its docstring, one line.
+        doc: its docstring.
         body: blocks of lines, not indented.
         decorator: a line above it; empty for none.
     """
-    head = _listed(f"def {name}", parameters, ":", 0)
     lines = [decorator] if decorator else []
-    lines += [head, indent(f'"""{doc}"""', "    ")]
-    lines += [indent(block, "    ") for block in body if block]
+    lines += [_listed(f"def {name}", parameters, ":", 0), indent(_docstring(doc), "    ")]
+    body_lines = (line for block in body if block for line in block.split("\n"))
+    lines += [settled(f"    {line}") for line in body_lines]
     return "\n".join(lines) + "\n"
+
+
+def settled(line: str) -> str:
+    """Return a statement as it is, or on several lines where it is too long for one."""
+    if len(line) <= WIDTH or line.endswith(("(", ",", ":", "# fmt: skip")):
+        return line
+    pad = line[: len(line) - len(line.lstrip())]
+    found = re.fullmatch(r"( *(?:return|[\w, ]+ [+&]?=)) ([^#]+)", line)
+    if found and len(pad) + 4 + len(found[2]) <= WIDTH:
+        return f"{found[1]} (\n{pad}    {found[2]}\n{pad})  # fmt: skip"
+    groups = list(_groups(line))
+    if not groups:
+        return line
+    start, stop = max(groups, key=lambda group: group[1] - group[0])
+    items = _split(line[start + 1 : stop])
+    inner = "\n".join(f"{pad}    {each}" for each in _filled(items, WIDTH - len(pad) - 4))
+    return f"{line[: start + 1]}\n{inner.removesuffix(',')}\n{pad}{line[stop:]}  # fmt: skip"
 
 
 def loop(start: str, stop: str, step: str, body: str, pipelined: bool = True) -> str:
@@ -56,15 +75,34 @@ def loop(start: str, stop: str, step: str, body: str, pipelined: bool = True) ->
     return f"for first in {run}:\n" + indent(body, "    ")
 
 
-def comment(text: str) -> str:
-    """Return text as comment lines."""
-    return "\n".join(wrap(text, WIDTH - 4, initial_indent="# ", subsequent_indent="# "))
+def _docstring(text: str) -> str:
+    if len(text) + 10 <= WIDTH:
+        return f'"""{text}"""'
+    return f'"""{fill(text, WIDTH - 7, break_long_words=False, break_on_hyphens=False)}\n"""'
 
 
-def docstring(lines: Iterable[str]) -> str:
-    """Return a docstring of several lines, not indented."""
-    first, *rest = lines
-    return "\n".join((f'"""{first}', *rest, '"""')) if rest else f'"""{first}"""'
+def _groups(line: str) -> Iterator[tuple[int, int]]:
+    """Yield the positions of brackets that stand in no other brackets."""
+    opened: list[int] = []
+    for at, character in enumerate(line):
+        if character in "([{":
+            opened.append(at)
+        elif character in ")]}":
+            start = opened.pop()
+            if not opened:
+                yield start, at
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas that stand in no brackets."""
+    inside = [range(start, stop) for start, stop in _groups(text)]
+    commas = [
+        at
+        for at, character in enumerate(text)
+        if character == "," and not any(at in each for each in inside)
+    ]
+    bounds = [-1, *commas, len(text)]
+    return [text[a + 1 : b].strip() for a, b in pairwise(bounds)]
 
 
 def _listed(head: str, items: Sequence[str], tail: str, depth: int) -> str:

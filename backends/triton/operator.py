@@ -15,7 +15,7 @@ from textwrap import indent, wrap
 
 from attnc.backends.formula import formula
 from attnc.backends.torch_function import TorchFunction
-from attnc.backends.triton.layout import WIDTH, call, define, listing
+from attnc.backends.triton.layout import WIDTH, call, define, listing, settled
 from attnc.backends.triton.problem import Problem
 from attnc.compiler.kernel import Backend, Kernel, Site, Target
 
@@ -129,7 +129,7 @@ def _registration(problem: Problem, namespace: str, with_plain: bool) -> str:
         f"{of('backward_op')}.register_fake({of('backward_fake')})",
         call(f"{of('op')}.register_autograd", [of("backward"), saved], depth=0),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(settled(line) for line in lines) + "\n"
 
 
 def _operator(

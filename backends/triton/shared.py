@@ -153,7 +153,9 @@ def plain_gradients(plain, inputs, needed, grads):
         ]
         results = plain(*given)
     sought = [x for x, need in zip(given, needed, strict=True) if need]
-    found = torch.autograd.grad(results, sought, grads, create_graph=again, allow_unused=True)
+    found = torch.autograd.grad(
+        results, sought, grads, create_graph=again, allow_unused=True
+    )  # fmt: skip
     found = iter(found)
     return tuple(next(found) if need else None for need in needed)
 '''

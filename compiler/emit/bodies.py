@@ -10,7 +10,6 @@ from typing import Union, cast
 from torch import fx
 
 from attnc.compiler.constants import constants_of
-from attnc.compiler.emit import members
 from attnc.compiler.emit.code import (
     Attribute,
     Call,
@@ -20,10 +19,11 @@ from attnc.compiler.emit.code import (
     Literal,
     Statement,
 )
+from attnc.compiler.emit.construction import statements
 from attnc.compiler.emit.flow import ROOM, Flow, Line
 from attnc.compiler.emit.holdings import Construct, holdings
 from attnc.compiler.emit.loops import Roller
-from attnc.compiler.emit.members import SELF, Folder, Member
+from attnc.compiler.emit.members import SELF, Folder, Member, lists
 from attnc.compiler.emit.naming import Names, class_name, identifier
 from attnc.compiler.emit.origins import origin, shape_note
 from attnc.compiler.emit.outputs import Outputs
@@ -31,6 +31,8 @@ from attnc.compiler.emit.steps import Kernels, Steps
 from attnc.dsl.graph import Body
 
 Scalar = Union[int, float, bool, str]
+Result = tuple[str, Union[ListOf, None]]
+"""The name of a result, which may be empty, and its shape."""
 
 TRAINING = Attribute(SELF, "training")
 
@@ -52,7 +54,6 @@ class ClassCode:
         body: the block it computes.
         ports: the parameters of `forward`.
         returns: the annotation of its result.
-        results: name, which may be empty, and shape of each result.
         tables: names of buffers, for annotations.
         settings: what the block calls the numbers it was elaborated for.
         exits: names of early exits.
@@ -61,7 +62,7 @@ class ClassCode:
     body: Body
     ports: tuple[Port, ...]
     returns: str
-    results: tuple[tuple[str, ListOf | None], ...]
+    results: tuple[Result, ...]
     init: tuple[Statement, ...]
     forward: tuple[Statement, ...]
     tables: tuple[str, ...]
@@ -105,7 +106,7 @@ class ClassReader:
             tuple(map(self._port, self.steps.ports.ports, parameters)),
             self.outputs.annotation,
             tuple(self._results()),
-            (*self._tables(), *members.statements(self.root)),
+            (*self._tables(), *statements(self.root)),
             forward,
             (*self.constants, *self._buffers()),
             settings(self.body),
@@ -118,7 +119,7 @@ class ClassReader:
         shape = shape_note(node, self.body)
         return Port(name, "int" if about.size is not None else annotation, shape)
 
-    def _results(self) -> Iterator[tuple[str, ListOf | None]]:
+    def _results(self) -> Iterator[Result]:
         for name, value in self.outputs.items:
             yield name, shape_note(value, self.body) if isinstance(value, fx.Node) else None
 
@@ -150,7 +151,7 @@ class ClassReader:
         ]
         names = Names(self.steps.wishes, self.reserved, ports.is_steady)
         parameters, named = names.apply([node.name for node in ports.ports], lines)
-        roller = Roller(dict(members.lists(self.root)), names.used | self.reserved)
+        roller = Roller(dict(lists(self.root)), names.used | self.reserved)
         return parameters, roller.roll(tuple(_by_mode(named)))
 
 

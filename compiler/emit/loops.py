@@ -18,12 +18,10 @@ from attnc.compiler.emit.code import (
     Slice,
     Statement,
     fixed,
-    is_tree,
-    names_in,
-    parts,
     rewrite,
     walk,
 )
+from attnc.compiler.emit.first_turns import with_first_turns
 from attnc.compiler.emit.naming import singular, unused
 from attnc.compiler.emit.text import flat
 
@@ -60,7 +58,7 @@ class Roller:
         after = tuple(statements)
         while after != before:
             before, after = after, tuple(self._pass(after))
-        return tuple(self._with_first_turns(after))
+        return tuple(with_first_turns(after))
 
     def _pass(self, statements: tuple[Statement, ...]) -> Iterator[Statement]:
         patterns = [self._pattern(statement) for statement in statements]
@@ -78,42 +76,15 @@ class Roller:
 
     def _is_whole_list(self, statement: Statement) -> bool:
         """Say whether a statement takes a value through the only modules of lists."""
-        if not isinstance(statement, Assign) or not set(statement.targets) & set(
-            walk(statement.value)
-        ):
+        if not isinstance(statement, Assign):
             return False
-        reads = [
-            part
-            for part in walk(statement.value)
-            if isinstance(part, Index) and self._read(part)[1]
-        ]
-        return bool(reads) and all(self.lists[flat(read.base)] == 1 for read in reads)
+        inside = list(walk(statement.value))
+        indices = [part for part in inside if isinstance(part, Index) and self._read(part)[1]]
+        through = any(target in inside for target in statement.targets)
+        return through and bool(indices) and all(self._length(each.base) == 1 for each in indices)
 
-    def _with_first_turns(self, statements: tuple[Statement, ...]) -> Iterator[Statement]:
-        """Yield statements; a first turn that differs by what comes in joins its loop."""
-        waiting: Statement | None = None
-        for statement in statements:
-            joined = None if waiting is None else self._joined(waiting, statement)
-            if joined is None and waiting is not None:
-                yield waiting
-            *before, waiting = joined or (statement,)
-            yield from before
-        if waiting is not None:
-            yield waiting
-
-    def _joined(self, first: Statement, loop: Statement) -> tuple[Statement, ...] | None:
-        """Return `x = a`, `for f in fs: x = f(x)` for `x = fs[0](a)`, `for f in fs[1:]: ...`."""
-        match first, loop:
-            case Assign(targets, made), For(
-                (item,), Index(base, (Slice(Literal(1), stop),)), (Assign(carried, value) as turn,)
-            ) if targets == carried:
-                start = rewrite(value, lambda e: _indexed(base, (0,)) if e == Name(item) else None)
-                incoming = _incoming(start, made, targets)
-                if incoming is None:
-                    return None
-                items = base if stop is None else Index(base, (Slice(None, stop),))
-                return (*incoming, For((item,), items, (turn,)))
-        return None
+    def _length(self, base: Expr) -> int:
+        return self.lists[flat(base)]
 
     def _pattern(self, statement: Statement) -> _Pattern:
         reads: list[Positions] = []
@@ -146,10 +117,9 @@ class Roller:
         reads = [read for pattern in first_turn for read in pattern.reads]
         later = [read for pattern in second_turn for read in pattern.reads]
         moving = iter([_moving(one, two) for one, two in zip(reads, later, strict=True)])
-        names = self.names | {
-            t for part in walk(body) if isinstance(part, For) for t in part.targets
-        }
-        found: dict[Expr, str] = {}
+        inner_loops = (part for part in walk(body) if isinstance(part, For))
+        names = self.names | {name for loop in inner_loops for name in loop.targets}
+        items: dict[Expr, str] = {}
 
         def change(expr: Expr) -> Expr | None:
             base, positions = self._read(expr)
@@ -157,27 +127,34 @@ class Roller:
             if level is None:
                 return expr if positions else None
             first = _indexed(base, positions[: level + 1])
-            if first not in found:
-                wish = singular(_last_name(first))
-                wish = f"{wish}s" if flat(first) in self.lists else wish
-                found[first] = unused(wish, names | set(found.values()))
-            return _indexed(Name(found[first]), positions[level + 1 :])
+            if first not in items:
+                items[first] = unused(self._item_name(first), names | set(items.values()))
+            return _indexed(Name(items[first]), positions[level + 1 :])
 
         inner = tuple(rewrite(_without_shape(statement), change) for statement in body)
+        return self._over(items, turns, inner)
+
+    def _item_name(self, item: Expr) -> str:
+        """Return a name for an item of a list: `block`, or `stages` where it is a list itself."""
+        name = singular(_last_name(item))
+        return f"{name}s" if flat(item) in self.lists else name
+
+    def _over(self, items: Mapping[Expr, str], turns: int, inner: tuple[Statement, ...]) -> For:
+        """Return the loop over lists from the given items on, in the order of their making."""
         order = list(self.lists)
-        items = sorted(found, key=lambda item: order.index(flat(cast(Index, item).base)))
-        ranges = tuple(self._part(item, turns) for item in items)
+        ordered = sorted(items, key=lambda item: order.index(flat(cast(Index, item).base)))
+        ranges = tuple(self._part(item, turns) for item in ordered)
         iterable = ranges[0] if len(ranges) == 1 else Call(Name("zip"), ranges)
-        return For(tuple(found[item] for item in items), iterable, inner)
+        return For(tuple(items[item] for item in ordered), iterable, inner)
 
     def _part(self, first: Expr, turns: int) -> Expr:
         """Return the list that a loop runs over from `first` on, or the slice of it."""
         match first:
             case Index(base, (Literal(int(start)),)):
                 end = start + turns
-                if start == 0 and end == self.lists[flat(base)]:
+                if start == 0 and end == self._length(base):
                     return base
-                stop = Literal(end) if end < self.lists[flat(base)] else None
+                stop = Literal(end) if end < self._length(base) else None
                 return Index(base, (Slice(Literal(start) if start else None, stop),))
         raise ValueError(f"not an item of a list: {flat(first)}")
 
@@ -186,28 +163,6 @@ def _next(pattern: _Pattern) -> _Pattern:
     """Return the statement of the next turn, if there were one."""
     reads = tuple((*read[:-1], read[-1] + 1) for read in pattern.reads)
     return replace(pattern, reads=reads)
-
-
-def _incoming(turn: Expr, first: Expr, targets: tuple[Expr, ...]) -> tuple[Statement, ...] | None:
-    """Return what to assign to targets so that `turn` computes `first`; none if nothing does."""
-    pairs: dict[Expr, Expr] = {}
-
-    def same(one: object, other: object) -> bool:
-        if isinstance(one, Name) and one in targets:
-            return pairs.setdefault(one, cast(Expr, other)) == other
-        if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
-            return all(same(a, b) for a, b in zip(one, other, strict=True))
-        if one == other or type(one) is not type(other) or not is_tree(one):
-            return one == other
-        return all(same(a, b) for a, b in zip(parts(one), parts(other), strict=True))
-
-    if not same(turn, first):
-        return None
-    changes = {target: value for target, value in pairs.items() if target != value}
-    read = names_in(tuple(changes.values()))
-    if any(isinstance(target, Name) and target.id in read for target in changes):
-        return None
-    return tuple(Assign((target,), value) for target, value in changes.items())
 
 
 def _indexed(base: Expr, positions: Positions) -> Expr:

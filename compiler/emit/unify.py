@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from torch import nn
 
-from attnc.compiler.emit.bodies import ClassCode, Port
+from attnc.compiler.emit.bodies import ClassCode, Port, Result
 from attnc.compiler.emit.code import (
     Assign,
     Attribute,
@@ -29,6 +30,8 @@ from attnc.compiler.emit.code import (
 )
 from attnc.compiler.emit.declared import Declared
 from attnc.compiler.emit.parameters import Column, Parameters
+
+AnyItem = TypeVar("AnyItem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,36 +89,22 @@ def unify(name: str, codes: Sequence[ClassCode], is_top: bool = False) -> Class:
     Args:
         is_top: it is the model itself, which is what it is: it takes no parameters.
     """
-    sizes = frozenset(codes[0].body.dims)
+    first = codes[0]
+    sizes = frozenset(first.body.dims)
     parameters = Parameters([{} if is_top else code.settings for code in codes], sizes)
-    made = _replacements([(*code.init, *code.forward) for code in codes], parameters)
-    order = parameters.ordered()
-    attributes = _attributes(order, codes[0])
-    count = len(literals_in(codes[0].init))
-    literals = literals_in(codes[0].forward)
-    inside = [
-        expr if literal.role is Role.NOTE else rewrite(expr, lambda part: _own(part, attributes))
-        for literal, expr in zip(literals, made[count:], strict=True)
-    ]
-    init, forward = _filled(codes[0].init, made[:count]), _filled(codes[0].forward, inside)
-    forward = rewrite(forward, _left_open)
-    read = _read_attributes(forward)
-    kept = [
-        Assign((attributes[each],), Name(each)) for each in order if attributes[each].name in read
-    ]
+    made = iter(_replacements([(*code.init, *code.forward) for code in codes], parameters))
+    attributes = _attributes(parameters.ordered(), first)
+    init = _filled(first.init, made, {})
+    forward = rewrite(_filled(first.forward, made, attributes), _left_open)
     code = replace(
-        codes[0],
-        ports=tuple(
-            _port(ports, parameters) for ports in zip(*(c.ports for c in codes), strict=True)
-        ),
-        results=tuple(
-            (each[0][0], _shape(tuple(shape for _, shape in each), parameters))
-            for each in zip(*(code.results for code in codes), strict=True)
-        ),
-        init=(*kept, *init),
+        first,
+        ports=tuple(_port(ports, parameters) for ports in _columns(code.ports for code in codes)),
+        results=tuple(_result(each, parameters) for each in _columns(c.results for c in codes)),
+        init=(*_kept(attributes, forward), *init),
         forward=forward,
     )
-    return Class(name, code, {each: parameters.found[each] for each in order}, sizes)
+    found = {each: parameters.found[each] for each in parameters.ordered()}
+    return Class(name, code, found, sizes)
 
 
 # Literals ---------------------------------------------------------------------------------
@@ -157,12 +146,23 @@ def _positional(function: Expr) -> list[str]:
     return []
 
 
-def _filled(tree: tuple[Statement, ...], made: Sequence[Expr]) -> tuple[Statement, ...]:
-    """Put expressions in place of the literals, in order."""
-    following = iter(made)
+def _filled(
+    tree: tuple[Statement, ...], made: Iterator[Expr], attributes: Mapping[str, Attribute]
+) -> tuple[Statement, ...]:
+    """Put the next expressions in place of the literals, in order.
+
+    Args:
+        attributes: what stands for a parameter in code; in comments it goes by its own name.
+    """
 
     def change(expr: Expr) -> Expr | None:
-        return next(following) if isinstance(expr, Literal) and not expr.is_fixed else None
+        if not isinstance(expr, Literal) or expr.is_fixed:
+            return None
+        new = next(made)
+        return new if expr.role is Role.NOTE else rewrite(new, own)
+
+    def own(expr: Expr) -> Expr | None:
+        return attributes.get(expr.id) if isinstance(expr, Name) else None
 
     return rewrite(tree, change)
 
@@ -179,12 +179,14 @@ def _attributes(names: Sequence[str], code: ClassCode) -> dict[str, Attribute]:
     return {name: Attribute(Name("self"), f"{name}_" if name in taken else name) for name in names}
 
 
-def _own(expr: Expr, attributes: Mapping[str, Attribute]) -> Expr | None:
-    return attributes.get(expr.id) if isinstance(expr, Name) else None
-
-
-def _read_attributes(tree: tuple[Statement, ...]) -> set[str]:
-    return {p.name for p in walk(tree) if isinstance(p, Attribute) and p.base == Name("self")}
+def _kept(
+    attributes: Mapping[str, Attribute], forward: tuple[Statement, ...]
+) -> Iterator[Statement]:
+    """Yield `self.heads = heads` for each parameter that `forward` reads."""
+    read = {part for part in walk(forward) if isinstance(part, Attribute)}
+    for name, attribute in attributes.items():
+        if attribute in read:
+            yield Assign((attribute,), Name(name))
 
 
 def _left_open(expr: Expr) -> Expr | None:
@@ -204,8 +206,16 @@ def _left_open(expr: Expr) -> Expr | None:
 # Shapes -----------------------------------------------------------------------------------
 
 
+def _columns(rows: Iterable[tuple[AnyItem, ...]]) -> Iterator[tuple[AnyItem, ...]]:
+    return zip(*rows, strict=True)
+
+
 def _port(ports: tuple[Port, ...], parameters: Parameters) -> Port:
     return replace(ports[0], shape=_shape(tuple(port.shape for port in ports), parameters))
+
+
+def _result(results: tuple[Result, ...], parameters: Parameters) -> Result:
+    return results[0][0], _shape(tuple(shape for _, shape in results), parameters)
 
 
 def _shape(shapes: tuple[ListOf | None, ...], parameters: Parameters) -> ListOf | None:

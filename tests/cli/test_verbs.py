@@ -32,6 +32,20 @@ def test_check_shows_all_errors_of_all_files(attnc: Run, spec: Path) -> None:
     assert ran.out == ""
 
 
+def test_check_of_a_missing_file_says_that_this_machine_cannot(attnc: Run, spec: Path) -> None:
+    Path("bad.attn").write_text(BAD)
+    ran = attnc("check", "bad.attn", "nowhere.attn", spec)
+    assert ran.code == 3
+    assert "E100" in ran.err and "bad.attn:13:14: error[E202]" in ran.err
+    assert attnc("fmt", "--check", "nowhere.attn").code == 3
+    assert attnc("show", "nowhere.attn").code == 3
+
+
+def test_a_misspelt_zoo_name_is_mended(attnc: Run) -> None:
+    ran = attnc("check", "zoo:crossvti")
+    assert ran.code == 2 and "did you mean `crossvit`?" in ran.err
+
+
 def test_check_reads_stdin(attnc: Run, spec: Path) -> None:
     assert attnc("check", "-", stdin=SPEC).code == 0
     assert "<stdin>:13:14: error[E202]" in attnc("check", "-", stdin=BAD).err

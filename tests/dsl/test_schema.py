@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from attnc.dsl.declarations import PARAM_FACTS, PARAM_TYPES, VERSION
-from attnc.dsl.schema import DIALECT, Block, Param, SpecFile, json_schema
+from attnc.dsl.facts import FOLLOWED, PAPER
+from attnc.dsl.schema import DIALECT, Block, Paper, Param, SpecFile, json_schema
 from attnc.dsl.yaml_reader import KEYS
 
 ZOO = sorted((Path(__file__).resolve().parents[2] / "zoo").glob("*/*.yaml"))
@@ -96,3 +97,8 @@ def test_it_takes_what_the_reader_takes(text: str) -> None:
 )
 def test_it_refuses_what_the_reader_refuses(text: str) -> None:
     assert not accepts(text)
+
+
+def test_it_knows_the_facts_that_are_checked() -> None:
+    assert set(Paper.model_fields) == set(PAPER)
+    assert get_args(Paper.model_fields["follows"].annotation) == FOLLOWED

@@ -1,0 +1,180 @@
+"""The text of generated Triton kernels, and what the backend says it can do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from attnc.backends.reference import ReferenceBackend
+from attnc.backends.triton import TritonBackend
+from attnc.backends.triton.examples import causal, causal_table
+from attnc.compiler.emit.kernels_file import KernelFile
+from attnc.compiler.kernel import No, Site, Target, Yes
+from attnc.dsl.attention import (
+    All,
+    Attention,
+    Band,
+    Causal,
+    Constant,
+    Coordinate,
+    Dot,
+    Extent,
+    Load,
+    ScoreTree,
+    Source,
+)
+from attnc.dsl.dims import symbol
+from attnc.dsl.graph import TensorType
+from attnc.dsl.scorelang import make
+
+B, N, M = symbol("b"), symbol("n"), symbol("m")
+H_, I_, J_ = (Coordinate(name) for name in "hij")
+TARGET = Target("cuda", "90")
+SCALED = make("mul", Dot(), Constant(0.25))
+
+
+def site(
+    *sources: Source,
+    name: str = "attend",
+    tensors: dict[str, TensorType] | None = None,
+    join: str = "softmax",
+    outputs: tuple[str, ...] = ("out",),
+    dim: int = 40,
+    groups: int = 4,
+) -> Site:
+    attention = Attention(sources, join, tensors=tuple(tensors or ()), outputs=outputs)
+    k, v = TensorType((B, groups, M, dim)), TensorType((B, groups, M, 24))
+    q = TensorType((B, 4, N, dim))
+    return Site(name, attention, q, ((k, v),) * len(sources), tuple((tensors or {}).values()))
+
+
+def file(of: Site) -> str:
+    kernel = TritonBackend(ReferenceBackend()).build(of, TARGET)
+    return KernelFile({of: kernel}).text
+
+
+def long_site() -> Site:
+    """Return a site with everything that makes lines long, under a long name."""
+    table = Load("relative_position_table", (H_, make("add", make("sub", I_, J_), Extent(N))))
+    pad = Load("padding_of_keys", (Coordinate("b"), J_), "bool")
+    gate = Load("gate_by_head_and_batch", (Coordinate("b"), H_))
+    capped = make("mul", make("tanh", make("div", Dot(), Load("heat", (H_,)))), Constant(30.5))
+    return site(
+        Source(Band(17, 3), make("add", SCALED, table), pad),
+        Source(Causal(M - N), capped, None, make("tanh", gate)),
+        name="stages_2_blocks_attention",
+        join="sum",
+        groups=2,
+        tensors={
+            "relative_position_table": TensorType((4, 2 * N)),
+            "padding_of_keys": TensorType((B, M), "bool"),
+            "gate_by_head_and_batch": TensorType((B, 4)),
+            "heat": TensorType((4,)),
+        },
+    )
+
+
+SITES = {
+    "plain": site(Source(All(), SCALED)),
+    "lse": site(Source(Causal(), SCALED), outputs=("lse", "out")),
+    "table": causal_table(64),
+    "long": long_site(),
+}
+
+
+@pytest.mark.parametrize("width", [88, 100])
+@pytest.mark.parametrize("name", SITES)
+def test_formatters_and_linters_have_nothing_to_say(name: str, width: int) -> None:
+    text = file(SITES[name])
+    for command in (["format", "--check", "--diff"], ["check", "--quiet"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--isolated", f"--line-length={width}"]
+        done = subprocess.run([*ruff, "-"], input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_the_same_site_gives_the_same_bytes(name: str) -> None:
+    assert file(SITES[name]) == file(SITES[name])
+
+
+def test_sites_that_differ_in_name_alone_are_one_kernel() -> None:
+    first, second = causal_table(64), replace(causal_table(64), name="other")
+    backend = TritonBackend(ReferenceBackend())
+    both = KernelFile({each: backend.build(each, TARGET) for each in (first, second)})
+    assert [*both.functions] == ["attend"]
+
+
+def test_two_kernels_share_what_they_have_in_common() -> None:
+    first, second = causal(64), replace(causal(32), name="other")
+    backend = TritonBackend(ReferenceBackend())
+    text = KernelFile({each: backend.build(each, TARGET) for each in (first, second)}).text
+    assert text.count("def load_rows(") == 1
+    assert text.count("import triton\n") == 1
+    assert "\ndef attend(" in text and "\ndef other(" in text
+
+
+def test_a_captured_tensor_may_be_called_like_anything(tmp_path: object) -> None:
+    names = ["q", "lse", "tl", "table", "table_pairs", "m0", "lambda"]
+    place = make("sub", I_, J_)
+    tree: ScoreTree = SCALED
+    for name in names:
+        tree = make("add", tree, Load(name, (H_, place)))
+    of = site(Source(Causal(), tree), tensors={name: TensorType((4, N)) for name in names})
+    compile(file(of), "kernels.py", "exec")
+
+
+def test_products_with_numbers_are_folded_into_base_2() -> None:
+    text = file(site(Source(All(), SCALED)))
+    assert "s = qk * 0.36067376022224085\n" in text  # 0.25 * log2(e)
+    assert "grad_q_tile * 0.25," in text
+
+
+def test_division_is_plain_where_it_cannot_go_wrong() -> None:
+    blocks = make("floordiv", I_, Constant(7))
+    mirrored = make("floordiv", make("sub", I_, J_), Constant(7))
+    plain = site(Source(All(), make("add", SCALED, make("float", blocks))))
+    assert "i // 7" in file(plain) and "floor_divide" not in file(plain)
+    assert "floor_divide(i - j, 7)" in file(
+        site(Source(All(), make("add", SCALED, make("float", mirrored))))
+    )
+
+
+def test_it_can_on_every_card_of_the_table() -> None:
+    for target in ("cuda:80", "cuda:90", "cuda:100", "hip:gfx942"):
+        kind, arch = target.split(":")
+        answer = TritonBackend().can(causal_table(64), Target(kind, arch))
+        assert isinstance(answer, Yes)
+        assert any("closed form" in reason for reason in answer.reasons)
+        assert any("deterministic" in reason for reason in answer.reasons)
+
+
+WEIGHTED = Source(All(), SCALED, weight=Load("gate", (I_,)))
+UNKNOWN = Source(All(), make("mul", SCALED, make("float", Extent(symbol("elsewhere")))))
+
+
+@pytest.mark.parametrize(
+    ("of", "target", "reason"),
+    [
+        (causal(64), Target(), "no GPU"),
+        (causal(64), Target("cuda", "75"), "not checked"),
+        (causal(512), TARGET, "over 256"),
+        (site(Source(All(), SCALED), groups=3), TARGET, "do not divide"),
+        (site(Source(All(), SCALED), outputs=("out", "weights")), TARGET, "weights"),
+        (
+            site(*[Source(All(), SCALED)] * 2, join="sum", outputs=("out", "lse")), TARGET, "lse",
+        ),
+        (
+            site(WEIGHTED, WEIGHTED, join="sum", tensors={"gate": TensorType((N,))}), TARGET,
+            "weight of a source",
+        ),
+        (site(UNKNOWN), TARGET, "elsewhere"),
+    ],
+    ids=["cpu", "card", "width", "heads", "weights", "lse", "weight", "size"],
+)  # fmt: skip
+def test_it_says_why_it_cannot(of: Site, target: Target, reason: str) -> None:
+    answer = TritonBackend().can(of, target)
+    assert isinstance(answer, No)
+    assert any(reason in each for each in answer.reasons), answer.reasons
