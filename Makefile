@@ -42,7 +42,6 @@ gpu: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.checking
 	$(BIN)/python -m benchmarks.cpu_models
-	$(BIN)/python -m benchmarks.attention_cpu
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from attnc.dsl.version import VERSION as __version__
+from attnc.dsl.version import VERSION as __version__  # noqa: N811
 
 if TYPE_CHECKING:
     from attnc import zoo

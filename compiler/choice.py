@@ -57,7 +57,7 @@ _GPU = (
 )
 PREFERENCES: Mapping[str, Sequence[Preference]] = {
     "cpu": (
-        Preference("sdpa"), Preference("tiled"), Preference("*"), Preference("reference"),
+        Preference("sdpa"), Preference("*"), Preference("reference"),
     ),
     "cuda": _GPU,
     "hip": _GPU,

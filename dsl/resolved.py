@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import copysign, isinf
 
 from attnc.dsl import tree
 from attnc.dsl.graph import Graph
@@ -17,11 +18,12 @@ def resolved_spec(graph: Graph, origins: bool = False) -> tree.Spec:
     Args:
         origins: note above each param where its value came from.
     """
-    params = tuple(_settled(param, graph, origins) for param in graph.spec.params)
+    params = tuple(settled(param, graph, origins) for param in graph.spec.params)
     return replace(graph.spec, params=params, variants=())
 
 
-def _settled(param: tree.Param, graph: Graph, origins: bool) -> tree.Param:
+def settled(param: tree.Param, graph: Graph, origins: bool = False) -> tree.Param:
+    """Return a param with its value as default."""
     default = literal(graph.params[param.name], param.span)
     comments = param.comments
     if origins:
@@ -38,6 +40,9 @@ def literal(value: object, span: Span) -> tree.Expr:
     match value:
         case bool():
             return tree.Flag(value, span)
+        case float() if isinf(value):
+            large = tree.Number(copysign(1e300, value), span)
+            return tree.Binary("*", large, tree.Number(1e300, span), span)
         case int() | float():
             return tree.Number(value, span)
         case str():

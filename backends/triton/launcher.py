@@ -19,7 +19,7 @@ from attnc.dsl.attention import Coordinate, Load
 from attnc.dsl.scorelang import COORDINATES, coordinates, text
 
 BUSY = 1024
-"""Programs that keep a large card busy; sums over a batch are split until there are as many."""
+"""Programs that keep a large card busy: sums over a batch are split into parts to have as many."""
 
 
 def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
@@ -122,7 +122,8 @@ def _keys_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
 def _pairs_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
     terms = stream.of_kind("pair")
     m = f"{stream.own('k')}.shape[2]"
-    span = "1" if any(each.by_batch for each in terms) else f"triton.cdiv(batch * tiles, {BUSY})"
+    by_batch = any(each.by_batch for each in terms)
+    span = "1" if by_batch else f"max(1, triton.cdiv(batch * tiles, {BUSY}))"
     lines = [
         _choice(problem, "pairs", "n"),
         f"tiles = heads * triton.cdiv(n, block_i) * triton.cdiv({m}, block_j)",
@@ -154,9 +155,11 @@ def reads_of(problem: Problem, site: Site) -> Mapping[Read, str]:
         learned = (load for term in stream.terms for load in term.reads)
         scattered = (load for load in learned if not _is_whole(site, number, load))
         for load in (*stream.copies.values(), *scattered):
-            stem = problem.private(f"read_{problem.names.tensors[load.tensor].name}")
-            count = sum(name.rstrip("0123456789") == stem for name in names.values())
-            names.setdefault((number, load), f"{stem}{count + 1}" if count else stem)
+            if (number, load) not in names:
+                name = problem.private(f"read_{problem.names.tensors[load.tensor].name}")
+                while name in names.values():
+                    name += "_"
+                names[number, load] = name
     return names
 
 

@@ -19,6 +19,7 @@ RESERVED = frozenset({
     "member", "span", "shared", "wanted", "grad", "weight", "slope", "bits", "tl", "torch",
     "triton", "jit", "place", "load_rows", "store_rows", "load_lse", "card_of", "dot_precision",
     "tile_for", "by_token", "by_query", "by_pair", "read_gradient", "relaid", "if_wanted",
+    "plain_gradients", "parts", "ctx", "inputs", "output", "grads",
 })  # fmt: skip
 """Names that generated code uses itself, each also with digits after it."""
 
@@ -59,7 +60,6 @@ class Names:
         tensors: captured tensors by what the attention calls them, in argument order; then
             spread copies by names of their own.
         arguments: names of all tensor arguments of the entry, in order.
-        dynamic: names of all sizes that kernels may take, in the order of their use.
     """
 
     def __init__(self, site: Site) -> None:

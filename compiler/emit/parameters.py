@@ -87,7 +87,7 @@ class Parameters:
         Args:
             wish: a name for a parameter of its own.
         """
-        made = self._fitting(column, literal.role, about(literal.said))
+        made = self._fitting(column, literal)
         if made is None and _is_constant(column):
             return literal
         if made is None:
@@ -121,11 +121,13 @@ class Parameters:
 
     # What fits --------------------------------------------------------------------------
 
-    def _fitting(self, column: Column, role: Role, said: Said) -> Expr | None:
-        spelled_out = _is_constant(column) and column[0] in said.numbers
-        if spelled_out or (_is_constant(column) and not _is_number(column[0])):
-            return None
-        for candidate in self._candidates(column, role, said):
+    def _fitting(self, column: Column, literal: Literal) -> Expr | None:
+        said = about(literal.said)
+        if _is_constant(column):
+            unsaid = literal.said is None and literal.role is not Role.SIZE
+            if unsaid or not _is_number(column[0]) or column[0] in said.numbers:
+                return None
+        for candidate in self._candidates(column, literal.role, said):
             if self._gives(candidate, column):
                 return rewrite(candidate, self._usual)
         return None

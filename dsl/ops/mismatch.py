@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Mismatch(Exception):  # noqa: N818
+class Mismatch(Exception):
     """Arguments that do not go with an operator.
 
     Attributes:

@@ -133,9 +133,7 @@ class _Builder:
         indices = tuple(self._index(base.id, item) for item in items)
         return self._loaded(base.id, known, indices, span)
 
-    def _item(
-        self, name: str, known: Items, items: tuple[tree.Expr, ...], span: Span
-    ) -> ScoreTree:
+    def _item(self, name: str, known: Items, items: tuple[tree.Expr, ...], span: Span) -> ScoreTree:
         at = self.typed(items[0]) if len(items) == 1 else None
         number = at.value if isinstance(at, Constant) and at.type == "int" else None
         if not isinstance(number, int) or not -len(known) <= number < len(known):

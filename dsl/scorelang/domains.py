@@ -1,4 +1,4 @@
-"""Domains in closed form: the condition on a pair, the slot of a key, how many keys a query sees."""
+"""Domains in closed form: the condition on a pair, the slot of a key, a query's keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from attnc.dsl.scorelang.grids import Reach, along, grid_coordinates, query_slot
 from attnc.dsl.scorelang.ranges import decide
 from attnc.dsl.scorelang.simplify import TRUE, make, size_tree
 
-I, J, H = Coordinate("i"), Coordinate("j"), Coordinate("h")
+I, J, H = Coordinate("i"), Coordinate("j"), Coordinate("h")  # noqa: E741
 ZERO = Constant(0)
 
 PLACE_NAMES = ("slot", "query_slot", "key_count")

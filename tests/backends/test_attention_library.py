@@ -224,7 +224,7 @@ def test_a_block_computes_its_formula_and_trains(name: str) -> None:
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
-    sum(each.square().sum() for each in found).backward()
+    torch.stack([each.square().sum() for each in found]).sum().backward()
     for path, weight in model.named_parameters():
         assert weight.grad is not None and weight.grad.isfinite().all(), path
         assert weight.grad.any(), path

@@ -557,11 +557,11 @@ WRONG = {
 
 @pytest.mark.parametrize("held", ['"softmax(queries)"', "sigmoid", "none", "relu"])
 def test_a_param_may_hold_the_normaliser(held: str) -> None:
-    text = f"""block mixed(q: [b, h, n, d]; normalize = softmax) -> [b, h, n, d] {{
-      return attend(q, q, q, normalize=normalize)
-    }}
-    model m() {{
+    text = f"""model m() {{
       input q: [b, 2, n, 3]
+      block mixed(q: [b, h, n, d]; normalize = softmax) -> [b, h, n, d] {{
+        return attend(q, q, q, normalize=normalize)
+      }}
       output y = mixed(q, normalize={held})
     }}"""
     q = tensors("attend(q, k, v)")["q"]

@@ -19,7 +19,18 @@ from attnc.backends.reference import function
 from attnc.backends.triton import TritonBackend
 from attnc.compiler.kernel import Kernel, Site, Target, Yes
 from attnc.dsl import scorelang
-from attnc.dsl.attention import All, Attention, Band, Causal, Domain, ScoreTree, Where
+from attnc.dsl.attention import (
+    All,
+    Attention,
+    Band,
+    Causal,
+    Domain,
+    Grid,
+    Neighborhood,
+    ScoreTree,
+    Where,
+    Windows,
+)
 from attnc.dsl.attention import Source as Stream
 from attnc.dsl.diagnostics import Collector
 from attnc.dsl.dims import Size, substitute, symbol
@@ -127,6 +138,14 @@ CASES: dict[str, Case] = {
         ["qk * 0.25"], ["abs(i - j) <= window[h]"], tensors={"window": ints(HEADS)}
     ),
     "blocks": Case(["qk * 0.25"], ["i // 7 >= j // 7"]),
+    "windows": Case(
+        ["qk * 0.25"], [Windows((4, 4), (2, 2), (1, 1), grid=Grid((7, 7), (7, 7)))],
+        n=49, m=49, b=1, keys=[49],
+    ),
+    "neighbourhood": Case(
+        ["qk * 0.25"], [Neighborhood((3, 3), "clamp", (1, 1), grid=Grid((7, 7), (7, 7)))],
+        n=49, m=49, b=1, keys=[49],
+    ),
     "segments": Case(
         ["qk * 0.25"], ["segment[b, i] == segment[b, j]"], tensors={"segment": ints(B, N)}, m=50,
         keys=[N],
@@ -137,6 +156,10 @@ CASES: dict[str, Case] = {
     ),
     "softcap": Case(["tanh(qk * 0.1) * 5"], [Causal()]),
     "a choice": Case(["where(i > j, qk * 0.25, qk * 0.1 - 1)"]),
+    "no batch": Case(["qk * 0.25 + table[h, i // 5, j // 5]"], b=0,
+                     tensors={"table": table(HEADS, 10, 10)}),
+    "no keys": Case(["qk * 0.25 + table[h, i // 5, j // 5]"], m=0, outputs=("out", "lse"),
+                    tensors={"table": table(HEADS, 10, 10)}),
     "length scale": Case(["qk * 0.1 * log(m + 1)"]),
     "slopes": Case(["qk * 0.25 - slope[h] * abs(i - j)"], tensors={"slope": table(HEADS)}),
     "temperature": Case(
@@ -163,8 +186,8 @@ CASES: dict[str, Case] = {
         tensors={"table": table(5, HEADS), "index": ints(N, M)},
     ),
     "two tables": Case(
-        ["qk * 0.25 + (up[h, i // 5, j // 7] + up[h, j // 7, i // 5]) * gain"],
-        tensors={"up": table(HEADS, 10, 10), "gain": table()},
+        ["qk * 0.25 + (up2[h, i // 5, j // 7] + up2[h, j // 7, i // 5]) * gain"],
+        tensors={"up2": table(HEADS, 10, 10), "gain": table()},
     ),
     "bias": Case(["qk * 0.25 + bias[b, h, i, j]"], tensors={"bias": table(B, HEADS, N, M)}),
     "shared bias": Case(

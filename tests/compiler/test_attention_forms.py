@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import attnc
+from attnc.api import Compilation
 from attnc.compiler.cost import flops
 from attnc.compiler.sites import site_of, site_operands, site_types, with_types
 from attnc.dsl.graph import TensorType
@@ -64,7 +65,9 @@ def test_a_scale_of_given_scores_joins_them_and_one_of_values_stays() -> None:
     weights = scores.softmax(-1) * scores * gate.double()[:, None, None]
     torch.testing.assert_close(found["y"], weights @ (v.double() * 3))
     torch.testing.assert_close(found["z"], weights.sum(-2))
-    files = model.attnc.artefact.files  # type: ignore[union-attr]
+    compilation = model.attnc
+    assert isinstance(compilation, Compilation)
+    files = compilation.artefact.files
     assert "* 3" in files["model.py"] and "* 2" not in files["model.py"]
 
 

@@ -117,8 +117,10 @@ def test_it_is_formatted_and_free_of_lint(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["stages", "loops", "decoder", "dependent"])
-@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    ("name", "strict"),
+    [("stages", False), ("decoder", False), ("buffers", False), ("loops", True), ("modes", True)],
+)
 def test_it_exports(name: str, strict: bool) -> None:
     model, given = emitted(name).eval(), tuple(inputs(compiled(name).graph))
     exported = torch.export.export(model, given, strict=strict).module()
@@ -126,9 +128,8 @@ def test_it_exports(name: str, strict: bool) -> None:
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("name", ["stages", "loops"])
-def test_it_is_one_graph_for_torch_compile(name: str) -> None:
-    model, given = emitted(name).eval(), inputs(compiled(name).graph)
+def test_it_is_one_graph_for_torch_compile() -> None:
+    model, given = emitted("loops").eval(), inputs(compiled("loops").graph)
     compiled_model = torch.compile(model, backend="eager", fullgraph=True)
     found, expected = by_name(compiled_model(*given)), by_name(model(*given))
     assert all(torch.equal(found[key], expected[key]) for key in expected)
@@ -191,14 +192,15 @@ sys.stdout.write("".join(f"{name}\\n{text}" for name, text in artefact.files.ite
 def test_bytes_do_not_depend_on_the_process() -> None:
     path = str(SPECS / "stages.attn")
     runs = [
-        subprocess.run(
+        subprocess.Popen(
             [sys.executable, "-c", PROGRAM, path],
-            env={"PYTHONHASHSEED": seed}, capture_output=True, check=True,
-        ).stdout
+            env={"PYTHONHASHSEED": seed}, stdout=subprocess.PIPE,
+        )
         for seed in ("1", "2")
     ]  # fmt: skip
-    assert runs[0] == runs[1]
-    assert len(runs[0]) > 1000
+    texts = [run.communicate()[0] for run in runs]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) > 1000
 
 
 def test_a_thousand_instances_are_emitted_in_seconds() -> None:

@@ -31,9 +31,7 @@ ONE = [{"d": 384, "heads": 6, "ratio": 4, "eps": 1e-6}]
 TWO = [{"d": 96, "heads": 3, "ratio": 4}, {"d": 192, "heads": 6, "ratio": 4}]
 
 
-def expression(
-    settings: Settings, column: Column, said: str, role: Role = Role.NUMBER
-) -> str:
+def expression(settings: Settings, column: Column, said: str, role: Role = Role.NUMBER) -> str:
     literal = Literal(column[0], read_spec(said), role)
     return flat(Parameters(settings, frozenset({"d"})).expression(column, literal, "size"))
 
@@ -86,6 +84,14 @@ def test_numbers_and_truth_values_are_told_apart() -> None:
 def test_a_size_is_a_size_however_small() -> None:
     assert expression([{"d": 8, "heads": 8}], (8,), "linear(x, 3)", Role.SIZE) == "d"
     assert expression([{"d": 8, "heads": 8}], (8,), "linear(x, 3)") == "8"
+
+
+def test_a_number_of_which_the_spec_says_nothing_stays() -> None:
+    assert (
+        flat(Parameters(ONE, frozenset({"d"})).expression((384,), Literal(384), "depth")) == "384"
+    )
+    varied = Parameters(TWO, frozenset({"d"})).expression((5, 7), Literal(5), "depth")
+    assert flat(varied) == "depth"
 
 
 def test_what_was_said_once_is_said_again_of_the_same_large_number() -> None:

@@ -34,7 +34,7 @@ from attnc.dsl.attention import (
     Where,
     Windows,
 )
-from attnc.dsl.dims import symbol
+from attnc.dsl.dims import Shape, symbol
 from attnc.dsl.scorelang import (
     FUNCTIONS,
     condition,
@@ -100,16 +100,17 @@ def check(domain: Domain, grid: Grid, expected: set[tuple[int, int]]) -> None:
         assert {i for i, _ in expected} == set(range(n))
 
 
-def size(shape: tuple[int, ...]) -> int:
+def size(shape: Shape) -> int:
     total = 1
     for each in shape:
+        assert isinstance(each, int)
         total *= each
     return total
 
 
-def tokens(shape: tuple[int, ...]) -> Iterator[tuple[int, tuple[int, ...]]]:
+def tokens(shape: Shape) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Yield each token with its coordinates, in raster order."""
-    yield from enumerate(product(*(range(each) for each in shape)))
+    yield from enumerate(product(*(range(size((each,))) for each in shape)))
 
 
 def along_axes(grid: Grid, allowed: Callable[[int, int, int], bool]) -> set[tuple[int, int]]:
@@ -122,7 +123,7 @@ def along_axes(grid: Grid, allowed: Callable[[int, int, int], bool]) -> set[tupl
     }
 
 
-def square(shape: tuple[int, ...]) -> Grid:
+def square(shape: Shape) -> Grid:
     return Grid(shape, shape)
 
 

@@ -90,7 +90,7 @@ def test_gradient_reaches_what_was_written_and_what_was_kept(compute: Compute) -
     x = torch.ones(3, 4, dtype=torch.float64, requires_grad=True)
     value = torch.ones(3, 1, dtype=torch.float64, requires_grad=True)
     spec = (WHOLE, ("slice", 0, 1, None))
-    compute("slice_update", x=x, spec=spec, value=value)[0].sum().backward()  # type: ignore[no-untyped-call]
+    compute("slice_update", x=x, spec=spec, value=value)[0].sum().backward()
     assert x.grad is not None and value.grad is not None
     assert x.grad.tolist() == [[0, 1, 1, 1]] * 3
     assert value.grad.tolist() == [[1]] * 3
