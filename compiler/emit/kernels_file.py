@@ -22,7 +22,7 @@ class KernelFile:
         known: dict[str, str] = {}
         for site, kernel in kernels.items():
             if kernel.source:
-                bare = re.sub(rf"\\b{re.escape(kernel.name)}", "_", kernel.source)
+                bare = re.sub(rf"\b{re.escape(kernel.name)}", "_", kernel.source)
                 name = known.setdefault(bare, kernel.name)
                 kernel = self.functions.setdefault(name, kernel)
             self._kernels[site] = kernel

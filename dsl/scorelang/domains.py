@@ -33,7 +33,7 @@ from attnc.dsl.scorelang.grids import Reach, along, grid_coordinates, query_slot
 from attnc.dsl.scorelang.ranges import decide
 from attnc.dsl.scorelang.simplify import TRUE, make, size_tree
 
-I, J, H = Coordinate("i"), Coordinate("j"), Coordinate("h")  # noqa: E741
+HEAD, QUERY, KEY = Coordinate("h"), Coordinate("i"), Coordinate("j")
 ZERO = Constant(0)
 
 PLACE_NAMES = ("slot", "query_slot", "key_count")
@@ -54,15 +54,15 @@ def indexed_condition(domain: Groups | Blocks | RoutedRegions | RoutedKeys) -> S
         case Groups(query, key):
             return make("eq", query, key)
         case Blocks(queries, keys):
-            return make("eq", _number(I, queries), _number(J, keys))
+            return make("eq", _number(QUERY, queries), _number(KEY, keys))
         case RoutedRegions(index, _, regions, grid):
             assert grid is not None, f"{domain} has no grid"
             row = replace(index, indices=(*index.indices, _region("i", grid.queries, regions)))
             return Among(_region("j", grid.keys, regions), row, _product(regions))
         case RoutedKeys(index, _, grid):
             assert grid is not None, f"{domain} has no grid"
-            row = replace(index, indices=(*index.indices, I))
-            return Among(J, row, _product(grid.keys))
+            row = replace(index, indices=(*index.indices, QUERY))
+            return Among(KEY, row, _product(grid.keys))
 
 
 def slot(domain: Domain) -> ScoreTree | None:
@@ -75,9 +75,9 @@ def slot(domain: Domain) -> ScoreTree | None:
             found = reaches(domain)
             return _row_major([reach.slot for reach in found], [reach.number for reach in found])
         case Band(left, _):
-            return make("add", make("sub", J, I), size_tree(left))
+            return make("add", make("sub", KEY, QUERY), size_tree(left))
         case Blocks(_, keys):
-            return make("sub", J, _steps(J, keys, _starts(keys)))
+            return make("sub", KEY, _steps(KEY, keys, _starts(keys)))
         case PerHeads(domains):
             return _of_each(domain, [slot(each) for each in domains])
     return None
@@ -90,7 +90,7 @@ def query_slot(domain: Domain) -> ScoreTree | None:
             numbers = [reach.number for reach in reaches(domain)]
             return _row_major(query_slots(domain), numbers)
         case Blocks(queries, _):
-            return make("sub", I, _steps(I, queries, _starts(queries)))
+            return make("sub", QUERY, _steps(QUERY, queries, _starts(queries)))
         case PerHeads(domains):
             return _of_each(domain, [query_slot(each) for each in domains])
     return None
@@ -108,14 +108,14 @@ def key_count(domain: Domain, grid: Grid) -> ScoreTree | None:
         case All():
             return keys
         case Causal(offset):
-            return _between(ZERO, make("add", I, size_tree(offset + 1)), keys)
+            return _between(ZERO, make("add", QUERY, size_tree(offset + 1)), keys)
         case Band(left, right):
-            first = make("sub", I, size_tree(left))
-            return _between(first, make("add", I, size_tree(right + 1)), keys)
+            first = make("sub", QUERY, size_tree(left))
+            return _between(first, make("add", QUERY, size_tree(right + 1)), keys)
         case Windows() | Neighborhood() | Overlapping():
             return reduce(_times, (_count(reach, grid) for reach in reaches(domain)))
         case Blocks(queries, lengths):
-            return _steps(I, queries, lengths)
+            return _steps(QUERY, queries, lengths)
         case RoutedRegions(_, chosen, regions):
             return size_tree(chosen * (_product(grid.keys) // _product(regions)))
         case RoutedKeys(_, chosen):
@@ -162,7 +162,7 @@ def by_heads(
     share = domain.heads // len(domain.domains)
     chosen = trees[-1]
     for number in reversed(range(len(trees) - 1)):
-        chosen = select(make("lt", H, Constant((number + 1) * share)), trees[number], chosen)
+        chosen = select(make("lt", HEAD, Constant((number + 1) * share)), trees[number], chosen)
     return chosen
 
 

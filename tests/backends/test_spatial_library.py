@@ -116,6 +116,10 @@ CASES: Mapping[str, tuple[str, Bias]] = {
     "shifted around": (
         "shifted_window_attention(x, window=[2, 3], wrap=true", lambda p: only(ROLLED),
     ),
+    "shifted around with table": (
+        "shifted_window_attention(x, window=[2, 3], wrap=true, rel_bias=true",
+        lambda p: only(ROLLED) + read(swin_table(p), rolled(Y, 4) + 1, rolled(X, 6) + 2),
+    ),
     "dilated": (
         "dilated_attention(x, group=[2, 3], interval=[2, 2], position_width=4",
         lambda p: only(APART) + read(dynamic(p), DY // 2 + 1, DX // 2 + 2),
@@ -136,6 +140,12 @@ CASES: Mapping[str, tuple[str, Bias]] = {
         lambda p: only(clip(DY, Y) & clip(DX, X)) + read(p["rel_bias"], 2 - DY, 2 - DX),
     ),
 }  # fmt: skip
+
+
+def rolled(place: Tensor, length: int) -> Tensor:
+    """Return offsets of query and key along an axis that was rolled by one."""
+    place = (place - 1) % length
+    return place[:, None] - place[None, :]
 
 
 def clip(offset: Tensor, query: Tensor) -> Tensor:

@@ -112,6 +112,14 @@ def test_sites_that_differ_in_name_alone_have_texts_that_do() -> None:
     assert first == second
 
 
+def test_sites_that_differ_in_name_alone_are_one_kernel() -> None:
+    backend = TritonBackend(ReferenceBackend())
+    sites = [replace(causal_table(64), name=name) for name in ("attend", "encoder")]
+    text = KernelFile({site: backend.build(site, TARGET) for site in sites}).text
+    assert text.count("def attend_forward(") == 1
+    assert "encoder" not in text
+
+
 def test_two_kernels_share_what_they_have_in_common() -> None:
     first, second = causal(64), replace(causal(32), name="other")
     backend = TritonBackend(ReferenceBackend())

@@ -37,9 +37,11 @@ from attnc.dsl.attention import (
 from attnc.dsl.dims import Shape, symbol
 from attnc.dsl.scorelang import (
     FUNCTIONS,
+    classify,
     condition,
     every_row_has_key,
     key_count,
+    make,
     slot,
     text,
     with_trees,
@@ -297,6 +299,46 @@ def test_routed_keys_see_those_of_the_index() -> None:
     assert seen(domain, 3, 3, {"keep": keep}) == {(0, 0), (0, 2), (1, 1), (1, 2), (2, 0), (2, 1)}
     assert text(condition(domain) or Constant(True)) == "j in keep[b, h, i]"
     assert pairs(Source(domain, Dot()), 3, 3).count({}) == 6
+
+
+# Bands in other spellings -----------------------------------------------------------------
+
+LINEAR = {
+    "2 * j <= 2 * i + 5": make(
+        "le",
+        make("mul", KEY, Constant(2)),
+        make("add", make("mul", QUERY, Constant(2)), Constant(5)),
+    ),
+    "3 * i < 3 * j + 7": make(
+        "lt",
+        make("mul", QUERY, Constant(3)),
+        make("add", make("mul", KEY, Constant(3)), Constant(7)),
+    ),
+    **{
+        f"(i - j) // 4 {function} 1": make(
+            function, make("floordiv", make("sub", QUERY, KEY), Constant(4)), Constant(1)
+        )
+        for function in ("le", "lt", "ge", "gt", "eq")
+    },
+}
+
+
+@pytest.mark.parametrize("spelling", LINEAR)
+def test_what_is_linear_in_query_and_key_is_a_band(spelling: str) -> None:
+    tree = LINEAR[spelling]
+    band = classify(tree)
+    assert band is not None
+    sides = [None if side is None else value(side, {}) for side in (band.left, band.right)]
+    for i, j in product(range(12), range(12)):
+        inside = sides[0] is None or i - sides[0] <= j
+        inside = inside and (sides[1] is None or j <= i + sides[1])
+        assert inside == value(tree, {"i": i, "j": j})
+
+
+def test_streams_of_different_rate_are_no_band() -> None:
+    late = make("floordiv", KEY, Constant(4)), make("floordiv", QUERY, Constant(2))
+    assert classify(make("le", *late)) is None
+    assert classify(make("le", KEY, make("mul", QUERY, Constant(2)))) is None
 
 
 # By heads ---------------------------------------------------------------------------------
