@@ -20,13 +20,17 @@ if TYPE_CHECKING:
         verify,
     )
     from attnc.dsl.diagnostics import AttncError
+    from attnc.instrument import Edit, capture, edit
 
 
 __all__ = [
     "AttncError",
+    "Edit",
     "__version__",
+    "capture",
     "check",
     "compile",
+    "edit",
     "emit",
     "load",
     "loads",
@@ -45,6 +49,8 @@ def __getattr__(name: str) -> object:
         return AttncError
     if name == "zoo":
         return import_module("attnc.zoo")
+    if name in ("Edit", "capture", "edit"):
+        return getattr(import_module("attnc.instrument"), name)
     if name in __all__:
         from attnc import api
 

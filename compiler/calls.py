@@ -24,6 +24,7 @@ class AttentionCall:
     Attributes:
         path: of the block that contains the attention (the model's name for the top); that of the
             attention itself where the block has several.
+        place: of the leaf, in the lowered module.
         site: what the leaf computes. Its sizes are symbols where one instance serves calls with
             different shapes.
         called: the site with the types of this call.
@@ -32,6 +33,7 @@ class AttentionCall:
     """
 
     path: str
+    place: str
     site: Site
     called: Site
     spans: SpanChain
@@ -69,11 +71,10 @@ class _Walk:
                 if isinstance(leaf, Attend):
                     path = place if attends > 1 else ""
                     marks = module.meta.get("fusible", {}).get(place, ())
-                    yield AttentionCall(path, leaf.site, site_of(node), node.spans, marks)
+                    yield AttentionCall(path, place, leaf.site, site_of(node), node.spans, marks)
             elif node.body is not None:
                 for call in self._inner(node.body, module, places[node]):
-                    path = ".".join(part for part in (node.module, call.path) if part)
-                    yield replace(call, path=path)
+                    yield replace(call, path=_joined(node.module, call.path))
 
     def _inner(self, body: Body, module: fx.GraphModule, place: Place) -> Iterator[AttentionCall]:
         if isinstance(place, Inlined):
@@ -81,7 +82,12 @@ class _Walk:
             return
         inner = _at(module, place)
         if isinstance(inner, fx.GraphModule):
-            yield from self.block(body, inner)
+            for call in self.block(body, inner):
+                yield replace(call, place=_joined(place, call.place))
+
+
+def _joined(*parts: str | None) -> str:
+    return ".".join(part for part in parts if part)
 
 
 def _at(module: nn.Module, path: str) -> nn.Module | None:

@@ -118,6 +118,7 @@ def raising() -> str:
     """All sources outside the catalogue."""
     folders = [ROOT / each for each in ("attnc/cli", "dsl", "compiler", "backends")]
     files = [path for folder in folders for path in folder.rglob("*.py")]
+    files += (ROOT / "attnc").glob("*.py")
     return "".join(path.read_text() for path in files if path.parent.name != "codes")
 
 
