@@ -38,8 +38,8 @@ def test_public_names_are_few_and_stay() -> None:
     import attnc
 
     assert attnc.__all__ == [
-        "AttncError", "__version__", "check", "compile", "emit", "load", "loads",
-        "parameter_count", "plan", "verify", "zoo",
+        "AttncError", "Edit", "__version__", "capture", "check", "compile", "edit", "emit", "load",
+        "loads", "parameter_count", "plan", "verify", "zoo",
     ]  # fmt: skip
     assert all(getattr(attnc, name) is not None for name in attnc.__all__)
 
