@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from attnc.compiler.comparison import FACTORS, Difference, Report, Row, difference, limit, without
-from attnc.compiler.convert import apply, moved
+from attnc.compiler.convert import moved
+from attnc.compiler.example import Example, expected, links_of
 from attnc.compiler.golden import WEIGHTS, Golden
 from attnc.compiler.parity import Parity, Run, Tap, read_parity
 from attnc.compiler.recorder import Recorder
 from attnc.compiler.weights import CheckReport, check
-from attnc.dsl import codes, tree
-from attnc.dsl.diagnostics import SpecError
+from attnc.dsl import tree
 from attnc.dsl.graph import TensorType, Weight
-from attnc.dsl.suggest import did_you_mean
-from attnc.dsl.weight_ops import MisfitError, result_shapes
-from attnc.dsl.weight_rules import Rule
 from attnc.dsl.weightmap import Link, weight_map
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -119,8 +116,9 @@ class _Bench:
         report = check(names, built.weights, entries)
         if not report.ok:
             return _Outcome(report, {})
-        outputs = _links(run.outputs, built.outputs, "output")
-        inputs = self._inputs(run, built)
+        outputs = links_of(run.outputs, built.outputs, "output")
+        example = Example(self.golden, run, self.spec.span)
+        inputs = example.inputs(built.inputs, self.dtype, self.device)
         module = built.module.to(self.device, self.dtype).train(run.training)
         module.load_state_dict(dict(moved(self.golden.header, entries, report.links)))
         taps = [(Tap.read(link.ours[0]), link) for link in self._taps(run)]
@@ -136,44 +134,8 @@ class _Bench:
         measured |= {link: self._difference(link, given[link.ours[0]]) for link in outputs}
         return _Outcome(report, measured)
 
-    def expected(self, link: Link) -> Tensor:
-        """Return golden tensors in our layout.
-
-        Raises:
-            SpecError: the file lacks one, or the operations do not fit.
-        """
-        tensors = [self.golden.tensor(name) for name in link.official]
-        try:
-            result_shapes(link.ops, tuple(tuple(tensor.shape) for tensor in tensors))
-        except MisfitError as misfit:
-            detail = f"the operations on {', '.join(link.official)} do not fit: {misfit}"
-            raise SpecError([codes.PARITY.at(link.span, detail=detail)]) from None
-        for op in link.ops:
-            tensors = apply(op, tensors)
-        return tensors[0]
-
     def _difference(self, link: Link, ours: Tensor | None, problem: str = "") -> Difference:
-        return without(problem) if ours is None else difference(ours, self.expected(link))
-
-    def _inputs(self, run: Run, built: Built) -> list[Tensor]:
-        links = _links(run.inputs, built.inputs, "input")
-        given = {link.ours[0]: link for link in links}
-        if absent := [name for name in built.inputs if name not in given]:
-            detail = f"no golden tensor is named for input {absent[0]!r}"
-            raise SpecError([codes.PARITY.at(self.spec.span, detail=detail)])
-        return [self._input(given[name], kind) for name, kind in built.inputs.items()]
-
-    def _input(self, link: Link, kind: TensorType) -> Tensor:
-        tensor = self.expected(link)
-        sizes = zip(kind.shape, tensor.shape, strict=False)
-        if len(kind.shape) != tensor.ndim or any(isinstance(a, int) and a != b for a, b in sizes):
-            detail = f"input {link.ours[0]!r} takes {kind}, not {list(tensor.shape)}"
-            raise SpecError([codes.PARITY.at(link.span, detail=detail)])
-        kinds = {
-            "float": self.dtype, "int": torch.int64, "bool": torch.bool,
-            "complex": self.dtype.to_complex(),
-        }  # fmt: skip
-        return tensor.to(self.device, kinds[kind.dtype])
+        return without(problem) if ours is None else difference(ours, expected(self.golden, link))
 
     def _taps(self, run: Run) -> Iterator[Link]:
         """Yield golden tensors with the places that the first rule for them gives."""
@@ -182,24 +144,6 @@ class _Bench:
                 for sources, places in rule.links(name, rule.sources):
                     if name == sources[0] and set(sources) <= set(self.golden.names):
                         yield Link(sources, places, rule.ops, rule.span)
-
-
-def _links(rules: Mapping[str, Rule], known: Iterable[str], what: str) -> list[Link]:
-    """Return what `inputs` or `outputs` bring together.
-
-    Raises:
-        SpecError: a name is none of the model's.
-    """
-    names = list(known)
-    for name, rule in rules.items():
-        if name not in names:
-            hint = did_you_mean(name, names) or f"{what}s: {', '.join(names)}"
-            detail = f"the model has no {what} {name!r}"
-            raise SpecError([codes.PARITY.at(rule.span, detail=detail, hint=hint)])
-    return [
-        Link(tuple(source.text for source in rule.sources), (name,), rule.ops, rule.span)
-        for name, rule in rules.items()
-    ]
 
 
 def _by_name(result: object, names: tuple[str, ...]) -> Mapping[str, Tensor]:
@@ -219,16 +163,16 @@ def _rows(
     bench: _Bench,
 ) -> Iterator[Row]:
     for link, found in outcome.measured.items():
-        expected = bench.expected(link)
+        tensor = expected(bench.golden, link)
         stated = parity.tolerance(link.official[0])
         yield Row(
             run=run.name,
             golden=link.official,
             ours=link.ours[0],
-            shape=tuple(expected.shape),
+            shape=tuple(tensor.shape),
             difference=found,
             limit=limit(
-                expected, bench.dtype, stated.relative if stated else None, baseline.get(link)
+                tensor, bench.dtype, stated.relative if stated else None, baseline.get(link)
             ),
             why=stated.why if stated else "",
         )
