@@ -62,6 +62,12 @@ class DeclarationRules(Transformer[Token, object]):
         body: Lexeme,
     ) -> BlockHeader:
         """`block name(ports; params) -> shapes { ... }`."""
+        for port in ports or ():
+            if port.condition is not None:
+                refuse(codes.TEXT_SYNTAX.at(
+                    port.condition.span, found="'if'", expected="',' or ')'",
+                    hint="inputs of a model have conditions; a port may be left out with `= none`",
+                ))  # fmt: skip
         return BlockHeader(
             str(name), ports or (), params or (), results or (), body.pieces, name.span
         )
@@ -108,8 +114,10 @@ class DeclarationRules(Transformer[Token, object]):
         dtype: Lexeme | None,
         equals: Lexeme | None,
         default: Lexeme | None,
+        if_: Lexeme | None,
+        condition: Expr | None,
     ) -> tree.Port:
-        """`x: [b, n] bool = none`."""
+        """`x: [b, n] bool = none`, `x: [b, n] bool if masked`."""
         if dtype and dtype not in DTYPES:
             refuse(codes.TEXT_SYNTAX.at(
                 dtype.span, found=f"'{dtype}'", expected="float, int or bool",
@@ -117,9 +125,9 @@ class DeclarationRules(Transformer[Token, object]):
             ))  # fmt: skip
         if default and default != "none":
             refuse(codes.TEXT_SYNTAX.at(default.span, found=f"'{default}'", expected="'none'"))
-        span = name.span.to((default or dtype or shape or name).span)
+        span = name.span.to((condition or default or dtype or shape or name).span)
         return tree.Port(
-            str(name), shape, span, str(dtype or "float"), bool(default), name.comments
+            str(name), shape, span, str(dtype or "float"), bool(default), condition, name.comments
         )
 
     def results(self, *shapes: tree.ListOf) -> tuple[tree.ListOf, ...]:

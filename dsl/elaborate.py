@@ -123,6 +123,9 @@ def _inputs(builder: Builder, spec: tree.Spec) -> dict[str, Value]:
     inputs: dict[str, Value] = {}
     for port in spec.inputs:
         try:
+            if not _is_taken(builder, port):
+                builder.scope[port.name] = None
+                continue
             if port.shape is None:
                 fail(codes.MISSING_KEY.at(
                     port.span, where=f"input {port.name}", key="shape",
@@ -136,6 +139,13 @@ def _inputs(builder: Builder, spec: tree.Spec) -> dict[str, Value]:
             builder.faulty = True
         builder.scope[port.name] = inputs.get(port.name, POISON)
     return inputs
+
+
+def _is_taken(builder: Builder, port: tree.Port) -> bool:
+    """Whether the model takes an input for its params."""
+    if port.condition is None:
+        return True
+    return builder.truth(port.condition, builder.evaluate(port.condition))
 
 
 def _outputs(builder: Builder, spec: tree.Spec) -> None:

@@ -67,10 +67,11 @@ def port(each: tree.Port) -> Layout:
 
 
 def port_type(each: tree.Port) -> Layout:
-    """Return `[b, n] bool = none`."""
+    """Return `[b, n] bool = none`, `[b, n] bool if masked`."""
     shape = expression(each.shape) if each.shape else ()
     dtype = f" {each.dtype}" if each.dtype != "float" else ""
-    return (*shape, dtype + (" = none" if each.optional else ""))
+    condition = (" if ", *expression(each.condition)) if each.condition else ()
+    return (*shape, dtype + (" = none" if each.optional else ""), *condition)
 
 
 def param(each: tree.Param) -> Layout:

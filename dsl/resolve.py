@@ -145,7 +145,7 @@ def check_param(
         allowed = ", ".join(shown(choice) for choice in param.choices)
         fail(codes.OUT_OF_RANGE.at(
             span, name=param.name, value=shown(value), bound=f"one of {allowed}",
-            hint=did_you_mean(str(value), [str(choice) for choice in param.choices]),
+            hint=param.doc or did_you_mean(str(value), [str(choice) for choice in param.choices]),
         ))  # fmt: skip
     return value
 

@@ -313,7 +313,8 @@ class Port:
     """A tensor that a model or block takes: `x: [b, n, d]`.
 
     Without a shape a port takes any tensor, or a list of tensors. `optional` marks
-    `x: [b, n, d] = none`.
+    `x: [b, n, d] = none` of a block; `condition` says for which params a model takes it:
+    `mask: [b, n] bool if masked`.
     """
 
     name: str
@@ -321,6 +322,7 @@ class Port:
     span: Span = field(compare=False, repr=False)
     dtype: str = "float"
     optional: bool = False
+    condition: Expr | None = None
     comments: Comments = field(compare=False, default=(), repr=False)
 
 

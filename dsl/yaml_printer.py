@@ -189,9 +189,10 @@ def _plain(expr: tree.Expr) -> Value:
 
 def _input(port: tree.Port) -> Entry:
     shape = port.shape
-    if shape is None and port.dtype == "float" and not port.optional:
+    is_plain = port.dtype == "float" and not port.optional and port.condition is None
+    if shape is None and is_plain:
         return Entry(port.name, Literal(""), port.comments)
-    if shape is None or port.dtype != "float" or port.optional:
+    if shape is None or not is_plain:
         return Entry(
             port.name, String(_line(header_printer.port_type(port)).strip()), port.comments
         )

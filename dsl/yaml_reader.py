@@ -182,7 +182,7 @@ class _SpecReader:
         if fragment is None or shape is None:
             return None
         lexemes = [Lexeme("NAME", key.value, name, 0, len(name.text))]
-        if shape and shape[0] != "=":
+        if shape and shape[0] not in ("=", "if"):
             lexemes.append(Lexeme("COLON", ":", fragment, 0, 0))
         lexemes += shape
         parsed = parse([*lexemes, end_of(fragment)], "port", self.collector)

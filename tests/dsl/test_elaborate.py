@@ -45,6 +45,23 @@ def test_shapes_are_inferred_symbolically() -> None:
     assert graph.outputs["y"].shape == (symbol("b"), symbol("n") - 1, 3)
 
 
+@pytest.mark.parametrize(("masked", "inputs"), [(True, ["x", "mask"]), (False, ["x"])])
+def test_an_input_may_depend_on_params(masked: bool, inputs: list[str]) -> None:
+    text = model(
+        "input mask: [b, n] bool if masked\n"
+        "output y = self_attention(x, mask, heads=heads)\n"
+        "output has = x * 1 if mask == none else x * 2",
+        params="dim = 8, heads = 2, masked = false",
+    )
+    graph = build(text, overrides={"masked": masked})
+    assert list(graph.inputs) == inputs
+
+
+def test_the_condition_of_an_input_is_known_at_compile_time() -> None:
+    assert codes_of(model("input mask: [b, n] bool if n > 4\n output y = x * 1")) == ["E215"]
+    assert codes_of(model("input mask: [b, n] bool if heads\n output y = x * 1")) == ["E214"]
+
+
 def test_a_repeat_gives_each_turn_its_own_weights_and_one_body() -> None:
     graph = build(model("repeat 3 { x = mlp(x) @layers }\n output y = x"))
     assert [node.module for node in graph.body.calls()] == ["layers.0", "layers.1", "layers.2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from hypothesis import HealthCheck, given, settings
@@ -213,8 +214,11 @@ overrides = st.dictionaries(override_names, expressions, max_size=2).map(
 )
 ports = st.builds(
     tree.Port, names, st.none() | shapes, st.just(HERE), st.sampled_from(["float", "int", "bool"]),
-    st.booleans(), comments,
+    st.booleans(), st.none(), comments,
 ).filter(lambda port: port.shape is not None or port.dtype == "float")  # fmt: skip
+inputs = st.builds(
+    lambda port, condition: replace(port, condition=condition), ports, st.none() | expressions
+)
 
 
 Named = TypeVar("Named", tree.Param, tree.Port, tree.Block, tree.Variant, tree.Output)
@@ -251,7 +255,7 @@ libraries = st.builds(
 )
 models = st.builds(
     tree.Spec, names, st.just(HERE), st.just(1), docs, data_maps, unique(params), variants,
-    unique(ports), blocks, graphs, outputs, data_maps, data_maps, comments,
+    unique(inputs), blocks, graphs, outputs, data_maps, data_maps, comments,
 )  # fmt: skip
 specs = models | libraries.filter(lambda spec: bool(spec.blocks))
 
