@@ -17,7 +17,6 @@ from attnc.dsl import codes, tree
 from attnc.dsl.diagnostics import SpecError
 from attnc.dsl.dims import symbols
 from attnc.dsl.graph import TensorType
-from attnc.dsl.spans import Span
 from attnc.dsl.suggest import did_you_mean
 from attnc.dsl.weight_ops import MisfitError, result_shapes
 from attnc.dsl.weight_rules import Rule
@@ -40,12 +39,11 @@ class Example:
 
     Attributes:
         run: how the file drives the spec.
-        span: of the spec.
     """
 
     golden: Golden
     run: Run
-    span: Span
+    spec: tree.Spec
 
     @classmethod
     def read(cls, spec: tree.Spec, golden: Path) -> Example:
@@ -56,7 +54,7 @@ class Example:
             EnvironmentLacks: the file cannot be read.
         """
         opened = Golden.open(golden)
-        return cls(opened, read_parity(spec, opened.config).runs[0], spec.span)
+        return cls(opened, read_parity(spec, opened.facts).runs[0], spec)
 
     @property
     def params(self) -> Mapping[str, object]:
@@ -66,14 +64,17 @@ class Example:
     def inputs(self, types: Types, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
         """Return the inputs of the run, in the order of `types`.
 
+        A rule for an input that the model of this configuration does not take is left aside.
+
         Raises:
             SpecError: none is named for one of them, or one does not fit.
         """
-        links = links_of(self.run.inputs, types, "input")
+        declared = [port.name for port in self.spec.inputs]
+        links = links_of(self.run.inputs, [*types, *declared], "input")
         given = {link.ours[0]: link for link in links}
         if absent := [name for name in types if name not in given]:
             detail = f"no golden tensor is named for input {absent[0]!r}"
-            raise SpecError([codes.PARITY.at(self.span, detail=detail)])
+            raise SpecError([codes.PARITY.at(self.spec.span, detail=detail)])
         return [
             self._input(given[name], kind).to(device, element(kind, dtype))
             for name, kind in types.items()

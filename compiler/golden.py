@@ -22,6 +22,9 @@ from attnc.dsl.suggest import did_you_mean
 WEIGHTS = "w."
 """Stands before the official names of the weights."""
 
+INPUTS = "in."
+"""Stands before the names of the inputs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Golden:
@@ -62,6 +65,16 @@ class Golden:
     def outputs(self) -> tuple[str, ...]:
         """The names of all outputs, in order of the alphabet."""
         return tuple(name for name in self.names if _is_output(name))
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What the expressions of `parity` may use: `config`, and the `shapes` of the inputs."""
+        shapes = {
+            name.removeprefix(INPUTS): list(entry.shape)
+            for name, entry in self.header.entries.items()
+            if name.startswith(INPUTS)
+        }
+        return {"config": self.config, "shapes": shapes}
 
     def tensor(self, name: str) -> Tensor:
         """Read one tensor.

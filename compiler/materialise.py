@@ -80,6 +80,12 @@ def _uniform(tensor: Tensor, fans: Fans, stream: torch.Generator, low: float, hi
     tensor.uniform_(low, high, generator=stream)
 
 
+def _geometric(tensor: Tensor, fans: Fans, stream: torch.Generator, a: float, b: float) -> None:
+    """The element i of all N is a * (b / a) ** (i / N)."""
+    steps = torch.arange(tensor.numel(), dtype=torch.float64).reshape(tensor.shape)
+    tensor.copy_(a * (b / a) ** (steps / tensor.numel()))
+
+
 def _linear(tensor: Tensor, fans: Fans, stream: torch.Generator) -> None:
     bound = 1 / sqrt(max(fans[0], 1))
     tensor.uniform_(-bound, bound, generator=stream)
@@ -97,6 +103,7 @@ _INITIALISERS: Mapping[str, Callable[..., None]] = {
     "normal": _normal,
     "trunc_normal": _trunc_normal,
     "uniform": _uniform,
+    "geometric": _geometric,
     "xavier_uniform": _xavier_uniform,
     "linear": _linear,
     "embedding": _normal,

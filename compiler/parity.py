@@ -13,9 +13,10 @@ parity:
   tolerance: {"out.x": {relative: 2e-6, why: the official run rounds its tables to float32}}
   ignore: {"out.lr": a number of the training loop}
 ```
-Values of `params` are expressions over `config`. Beside a name, `{from: name, ops: [...]}` brings
-a golden tensor to our layout, with the operations of `weights`. A tap is the path of a module:
-`path` or `path[1]` is its result, `path(0)` what it is called with, at its first call.
+Values of `params` are expressions over `config` and over `shapes`, which has a list for each input
+of the file: `shapes.x[2]`. Beside a name, `{from: name, ops: [...]}` brings a golden tensor to our
+layout, with the operations of `weights`. A tap is the path of a module: `path` or `path[1]` is its
+result, `path(0)` what it is called with, at its first call.
 """
 
 from __future__ import annotations
@@ -108,8 +109,11 @@ class Parity:
         return next(reasons, None)
 
 
-def read_parity(spec: tree.Spec, config: Mapping[str, object]) -> Parity:
-    """Read `parity:` for a golden file with configuration `config`.
+def read_parity(spec: tree.Spec, names: Mapping[str, object]) -> Parity:
+    """Read `parity:` for a golden file.
+
+    Args:
+        names: what its expressions may use, `Golden.facts`.
 
     Raises:
         SpecError: the spec has no such data, or it is wrong.
@@ -123,10 +127,7 @@ def read_parity(spec: tree.Spec, config: Mapping[str, object]) -> Parity:
     base = _without(record, ("runs", "tolerance", "ignore"))
     own = record.record("runs").items or {"": tree.MapOf((), record.span)}
     parity = Parity(
-        runs=tuple(
-            _run(name, _merged(base, node), {"config": config}, collector)
-            for name, node in own.items()
-        ),
+        runs=tuple(_run(name, _merged(base, node), names, collector) for name, node in own.items()),
         tolerances=tuple(_tolerances(record.record("tolerance"))),
         ignored=tuple(_ignored(record.record("ignore"))),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def verify(
         EnvironmentLacks: the file cannot be read.
     """
     golden = Golden.open(golden_file)
-    parity = read_parity(spec, golden.config)
+    parity = read_parity(spec, golden.facts)
     bench = _Bench(spec, golden, build, DTYPES[dtype], torch.device(device))
     rows: list[Row] = []
     reports: list[CheckReport] = []
@@ -110,14 +111,15 @@ class _Bench:
 
     def outcome(self, run: Run, target: str) -> _Outcome:
         """Run a target once and compare what it gives."""
-        built = self.build(run.params, target)
+        with _computing_in(self.dtype):
+            built = self.build(run.params, target)
         names = weight_map(self.spec, built.params, run.source).ignoring(run.unused)
         entries = self.golden.header.below(WEIGHTS)
         report = check(names, built.weights, entries)
         if not report.ok:
             return _Outcome(report, {})
         outputs = links_of(run.outputs, built.outputs, "output")
-        example = Example(self.golden, run, self.spec.span)
+        example = Example(self.golden, run, self.spec)
         inputs = example.inputs(built.inputs, self.dtype, self.device)
         module = built.module.to(self.device, self.dtype).train(run.training)
         module.load_state_dict(dict(moved(self.golden.header, entries, report.links)))
@@ -144,6 +146,17 @@ class _Bench:
                 for sources, places in rule.links(name, rule.sources):
                     if name == sources[0] and set(sources) <= set(self.golden.names):
                         yield Link(sources, places, rule.ops, rule.span)
+
+
+@contextmanager
+def _computing_in(dtype: torch.dtype) -> Iterator[None]:
+    """Let tables that a model makes when it is built have the precision that it will run in."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.promote_types(dtype, torch.float32))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _by_name(result: object, names: tuple[str, ...]) -> Mapping[str, Tensor]:

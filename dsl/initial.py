@@ -13,6 +13,11 @@ RULES: Mapping[str, tuple[int, str]] = {
     "normal": (1, "normal with mean 0 and a standard deviation: normal(0.02)"),
     "trunc_normal": (1, "the same, cut off at -2 and 2"),
     "uniform": (2, "uniform between two bounds: uniform(-0.1, 0.1)"),
+    "geometric": (
+        2,
+        "from the first number towards the second, by equal factors, in the order of elements: "
+        "geometric(1, 1e-8)",
+    ),
     "xavier_uniform": (0, "uniform within sqrt(6 / (fan_in + fan_out))"),
     "linear": (0, "uniform within 1 / sqrt(fan_in), as torch's linear layers and convolutions"),
     "embedding": (0, "normal with standard deviation 1, as torch's embeddings"),

@@ -90,6 +90,17 @@ def _uniform(sizes: Sizes, numbers: Numbers, shape: Shape) -> Expr:
     return _drawn("uniform_", sizes, *numbers)
 
 
+def _geometric(sizes: Sizes, numbers: Numbers, shape: Shape) -> Expr:
+    """The element i of all N is a * (b / a) ** (i / N)."""
+    count = Literal(prod(shape))
+    steps = Binary("/", Call(dotted("torch.arange"), (count,)), count)
+    first, last = numbers
+    if isinstance(first, Literal) and first.value == 1:
+        return Call(Attribute(Binary("**", last, steps), "reshape"), sizes)
+    powers = Binary("**", Binary("/", last, first), steps)
+    return Call(Attribute(Binary("*", first, powers), "reshape"), sizes)
+
+
 def _xavier_uniform(sizes: Sizes, numbers: Numbers, shape: Shape) -> Expr:
     if len(shape) > 1:
         return _drawn("xavier_uniform_", sizes)
@@ -114,6 +125,7 @@ _RULES: Mapping[str, Callable[[Sizes, Numbers, Shape], Expr]] = {
     "normal": _normal,
     "trunc_normal": _trunc_normal,
     "uniform": _uniform,
+    "geometric": _geometric,
     "xavier_uniform": _xavier_uniform,
     "linear": _linear,
 }

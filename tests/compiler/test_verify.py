@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf, nan
 from pathlib import Path
 
@@ -166,6 +167,31 @@ def test_operations_bring_golden_tensors_to_our_layout(tmp_path: Path) -> None:
     joined = {"from": "in.{0,1}", "ops": [{"concat": 1}]}
     parity = {**PARITY, "inputs": {"x": joined}, "outputs": {"y": turned, "top": "out.top"}}
     assert verify(spec(parity), golden(tmp_path, change), build).ok
+
+
+def test_params_may_be_read_from_the_shapes_of_inputs(tmp_path: Path) -> None:
+    params = {"depth": "config.layers", "width": "shapes.x[1]"}
+    assert verify(spec({**PARITY, "params": params}), golden(tmp_path), build).ok
+
+
+def test_an_input_that_a_configuration_does_not_take_is_left_aside(tmp_path: Path) -> None:
+    found = spec({**PARITY, "inputs": {"x": "in.x", "z": "in.z"}})
+    with pytest.raises(SpecError, match=r"no input 'z'"):
+        verify(found, golden(tmp_path), build)
+    declared = replace(found, inputs=(*found.inputs, replace(found.inputs[0], name="z")))
+    assert verify(declared, golden(tmp_path), build).ok
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_model_is_built_in_the_precision_it_runs_in(tmp_path: Path, dtype: str) -> None:
+    seen: list[torch.dtype] = []
+
+    def noting(params: Mapping[str, object], target: str) -> Built:
+        seen.append(torch.get_default_dtype())
+        return build(params, target)
+
+    assert verify(spec(), golden(tmp_path), noting, dtype=dtype).ok
+    assert set(seen) == {getattr(torch, dtype)} and torch.get_default_dtype() == torch.float32
 
 
 # Failing ------------------------------------------------------------------------------------
