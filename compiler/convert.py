@@ -23,6 +23,7 @@ from attnc.dsl.weight_ops import (
     Op,
     Pad,
     Rearrange,
+    Reorder,
     Split,
     Stack,
     Tie,
@@ -126,6 +127,15 @@ def _(op: Rearrange, tensors: list[Tensor]) -> list[Tensor]:
     for tensor in tensors:
         split, permutation, merged = op.steps(tuple(tensor.shape))
         made.append(tensor.reshape(split).permute(permutation).reshape(merged))
+    return made
+
+
+@apply.register
+def _(op: Reorder, tensors: list[Tensor]) -> list[Tensor]:
+    made = []
+    for tensor in tensors:
+        parts = tensor.chunk(len(op.order), op.axis)
+        made.append(torch.cat([parts[part] for part in op.order], op.axis))
     return made
 
 

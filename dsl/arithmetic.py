@@ -205,6 +205,12 @@ def _len(value: object) -> int:
     raise ArithmeticFault(f"len takes a list, a map or a text, not {noun(value)}")
 
 
+def _get(items: object, key: object, default: object) -> object:
+    if not isinstance(items, Mapping) or not isinstance(key, str):
+        raise ArithmeticFault(f"get takes a map, a key and a default, not {noun(items)}")
+    return items.get(key, default)
+
+
 def _number(function: Callable[[float], object]) -> Callable[[object], object]:
     def apply(value: object) -> object:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
@@ -223,6 +229,7 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "ceil_div": _ceil_div,
     "sum": _sum,
     "len": _len,
+    "get": _get,
     "range": _range,
     "zip": lambda *lists: [list(row) for row in zip(*map(_items, lists), strict=False)],
     "enumerate": lambda items: [list(pair) for pair in enumerate(_items(items))],

@@ -167,6 +167,27 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
+class Reorder:
+    """Puts the equal parts of an axis in another order: part `order[k]` becomes part k."""
+
+    axis: int
+    order: tuple[int, ...]
+
+    def shapes(self, shapes: Shapes) -> Shapes:
+        """Return the shapes, which stay."""
+        for shape in shapes:
+            if _size(shape, self.axis) % len(self.order):
+                raise MisfitError(
+                    f"axis {self.axis} of {list(shape)} has no {len(self.order)} equal parts"
+                )
+        return shapes
+
+    def inverse(self) -> Reorder:
+        """Put the parts back."""
+        return Reorder(self.axis, tuple(self.order.index(k) for k in range(len(self.order))))
+
+
+@dataclass(frozen=True, slots=True)
 class Pad:
     """Adds zeros before and after along an axis."""
 

@@ -7,6 +7,7 @@
 | `{concat: 0}`, `{concat: 0, sizes: [a, b]}` | puts tensors together along axis 0 |
 | `{unstack: 0}`, `{stack: 0}` | the same with an axis that goes or comes |
 | `{pad: 0, before: 1, after: 2}`, `{crop: 0, after: 2}` | adds zeros; cuts entries never read |
+| `{reorder: 0, order: [2, 0, 1]}` | puts equal parts of an axis in another order |
 | `tie`, `copy` | makes one tensor of several equal ones; repeats one |
 """
 
@@ -27,6 +28,7 @@ from attnc.dsl.weight_ops import (
     Op,
     Pad,
     Rearrange,
+    Reorder,
     Shape,
     Split,
     Stack,
@@ -35,7 +37,7 @@ from attnc.dsl.weight_ops import (
     read_rearrange,
 )  # fmt: skip
 
-PER_TENSOR = (Rearrange, Pad, Crop)
+PER_TENSOR = (Rearrange, Reorder, Pad, Crop)
 """Operations that take any number of tensors, each for itself."""
 
 
@@ -128,11 +130,15 @@ class _Written:
 
     def sizes(self) -> Shape:
         """Return the list `sizes`, empty where there is none."""
-        node = self.record.take("sizes")
+        return self.numbers("sizes", "a size")
+
+    def numbers(self, key: str, what: str) -> tuple[int, ...]:
+        """Return a list of whole numbers, empty where there is none."""
+        node = self.record.take(key)
         if node is None:
             return ()
         items = node.items if isinstance(node, tree.ListOf) else (node,)
-        return tuple(self._whole(item, f"a size of {self.name}") for item in items)
+        return tuple(self._whole(item, f"{what} of {self.name}") for item in items)
 
     def axes(self) -> dict[str, int]:
         """Return all further entries as sizes of axes."""
@@ -162,6 +168,13 @@ def _rearrange(written: _Written, parts: int) -> Op:
         return read_rearrange(pattern.value, written.axes())
     except ValueError as error:
         raise _WrongError(str(error)) from None
+
+
+def _reorder(written: _Written, parts: int) -> Op:
+    order = written.numbers("order", "a part")
+    if not order or sorted(order) != [*range(len(order))]:
+        raise _WrongError("reorder takes `order`, a list that names each part once, from 0 on")
+    return Reorder(written.axis(), order)
 
 
 def _sized(kind: Callable[[int, int, Shape], Op]) -> _Reader:
@@ -200,6 +213,7 @@ _Effect = Callable[[int, int], tuple[int, int]]
 
 _OPS: Mapping[str, tuple[_Reader, _Effect]] = {
     "rearrange": (_rearrange, _each),
+    "reorder": (_reorder, _each),
     "pad": (_ended(Pad), _each),
     "crop": (_ended(Crop), _each),
     "split": (_sized(Split), _part),

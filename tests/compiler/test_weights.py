@@ -304,6 +304,7 @@ def cases(draw: st.DrawFn, n: int) -> Case:
     return draw(st.sampled_from([
         Case(one, to, [], [(a, b)], [(a, b)]),
         Case(one, to, [turn], [(a, b, c)], [(c * b, a)]),
+        Case(one, to, [{"reorder": 1, "order": [2, 0, 1]}], [(a, 3 * b)], [(a, 3 * b)]),
         Case(one, parts, [sized, {"pad": 0, "after": c}], [(c, a + b)], [(c + c, a), (c + c, b)]),
         Case(two, to, [turn, {"concat": 1}], [(a, b, c)] * 2, [(c * b, 2 * a)]),
         Case(two, to, [{"concat": 0, "sizes": [a, b]}], [(a, c), (b, c)], [(a + b, c)]),

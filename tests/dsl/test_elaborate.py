@@ -132,6 +132,15 @@ def test_params_may_follow_from_params() -> None:
     assert graph.params["inner"] == 16
 
 
+def test_a_key_that_a_map_lacks_has_a_default() -> None:
+    params = 'dim = 8, known = {heads: 4}, heads = get(known, "heads", 1), ' + (
+        'depth = get(known, "depth", 2)'
+    )
+    graph = build(model("output y = x", params))
+    assert (graph.params["heads"], graph.params["depth"]) == (4, 2)
+    assert codes_of(model("output y = x", 'dim = 8, a = get(dim, "a", 1)')) == ["E214"]
+
+
 def test_an_operator_is_a_param() -> None:
     text = model("output y = mlp(x, act=act) @mlp", "dim = 8, act = gelu")
     ops = [node.op for body in bodies(build(text, overrides=["act=relu"])) for node in body.nodes]

@@ -197,6 +197,8 @@ def test_sizes_are_expressions_over_params() -> None:
         ({"from": "a", "to": "b", "ops": [{"rearrange": "i h e -> (h e) i"}]}, "are open"),
         ({"from": "a", "to": "b", "ops": [{"rearrange": "i -> i", "k": 2}]}, "has no axis 'k'"),
         ({"from": "a", "to": ["b", "c"], "ops": [{"split": 0, "sizes": [1]}]}, "1 sizes for 2"),
+        ({"from": "a", "to": "b", "ops": [{"reorder": 0, "order": [0, 2]}]}, "each part once"),
+        ({"from": "a", "to": "b", "ops": [{"reorder": 0}]}, "each part once"),
     ],
 )
 def test_a_bad_rule_is_reported(rule: object, words: str) -> None:
