@@ -205,10 +205,14 @@ def _len(value: object) -> int:
     raise ArithmeticFault(f"len takes a list, a map or a text, not {noun(value)}")
 
 
-def _get(items: object, key: object, default: object) -> object:
-    if not isinstance(items, Mapping) or not isinstance(key, str):
-        raise ArithmeticFault(f"get takes a map, a key and a default, not {noun(items)}")
-    return items.get(key, default)
+def _get(entries: object, key: object, default: object) -> object:
+    """Return the value of a key; the default where the map has no such one, or none for it."""
+    if not isinstance(entries, Mapping) or not isinstance(key, (str, int)):
+        raise ArithmeticFault(
+            f"get takes a map, a key and a default, not {noun(entries)} and {noun(key)}"
+        )
+    value = entries.get(key)
+    return default if value is None else value
 
 
 def _number(function: Callable[[float], object]) -> Callable[[object], object]:

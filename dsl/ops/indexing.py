@@ -77,11 +77,12 @@ ROWS = (
     Op(
         "topk",
         FAMILY,
-        "The k largest elements along the axis, largest first, and where they stand. The order of "
-        "equal elements is torch's and not defined; argsort is stable where that matters.",
-        "x: real[*s], k: size, axis: int = -1, largest: flag = true "
+        "The k largest elements along the axis, largest first unless sorted is false, and where "
+        "they stand. The order of equal elements is torch's and not defined; argsort is stable "
+        "where that matters.",
+        "x: real[*s], k: size, axis: int = -1, largest: flag = true, sorted: flag = true "
         "-> real[*limited(s, axis, k)], int[*limited(s, axis, k)]",
-        "{x}.topk({k}, dim={axis}, largest={largest?})",
+        "{x}.topk({k}, dim={axis}, largest={largest?}, sorted={sorted?})",
         rules={"limited": _limited},
         result_fields=("value", "index"),
         is_tuple=True,

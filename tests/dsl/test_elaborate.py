@@ -62,6 +62,17 @@ def test_the_condition_of_an_input_is_known_at_compile_time() -> None:
     assert codes_of(model("input mask: [b, n] bool if heads\n output y = x * 1")) == ["E214"]
 
 
+@pytest.mark.parametrize(("key", "width"), [("a", 3), ("b", 5), ("c", 5)])
+def test_get_takes_the_default_for_what_is_missing_or_none(key: str, width: int) -> None:
+    read = f'get({{a: 3, b: none}}, "{key}", 5)'
+    graph = build(model(f"output y = linear(x, {read}) @head"))
+    assert graph.outputs["y"].shape == (symbol("b"), symbol("n"), width)
+
+
+def test_get_reads_maps_only() -> None:
+    assert codes_of(model('output y = linear(x, get([1, 2], "a", 5)) @head')) == ["E214"]
+
+
 def test_a_repeat_gives_each_turn_its_own_weights_and_one_body() -> None:
     graph = build(model("repeat 3 { x = mlp(x) @layers }\n output y = x"))
     assert [node.module for node in graph.body.calls()] == ["layers.0", "layers.1", "layers.2"]

@@ -42,7 +42,13 @@ def _topk(d: Draw) -> Args:
     axis = d.axis(len(shape))
     shape[axis] = d.size(3, 5)
     x = d.tensor(*shape, dtypes=d.REAL)
-    return {"x": x, "k": d.size(1, 3), "axis": axis, "largest": d.flag()}
+    return {
+        "x": x,
+        "k": d.size(1, 3),
+        "axis": axis,
+        "largest": d.flag(),
+        "sorted": d.flag(),
+    }
 
 
 def _sort(d: Draw) -> Args:
