@@ -80,7 +80,7 @@ def plain_map(expr: tree.Expr, where: str, collector: Collector) -> tree.MapOf |
 # Params -----------------------------------------------------------------------------------
 
 
-PARAM_FACTS = ("type", "min", "max", "choices", "doc")
+PARAM_FACTS = ("type", "min", "max", "choices", "fixed", "doc")
 """What may stand in the braces behind a param."""
 
 
@@ -105,6 +105,7 @@ def param(header: ParamHeader, collector: Collector) -> tree.Param:
         _choices(given.get("choices"), f"choices of {where}", collector),
         _doc(given.get("doc"), f"doc of {where}", collector),
         header.comments,
+        _flag(given.get("fixed"), f"fixed of {where}", collector),
     )
 
 
@@ -129,6 +130,12 @@ def _bound(expr: tree.Expr | None, where: str, collector: Collector) -> int | fl
     if value is not None:
         wrong_kind(value, where, "a number", collector)
     return None
+
+
+def _flag(expr: tree.Expr | None, where: str, collector: Collector) -> bool:
+    if expr is not None and not isinstance(expr, tree.Flag):
+        wrong_kind(expr, where, "true or false", collector)
+    return isinstance(expr, tree.Flag) and expr.value
 
 
 def _choices(

@@ -92,6 +92,8 @@ def param_facts(each: tree.Param) -> list[tuple[str, Layout]]:
     if each.choices:
         choices = tuple(Item((_choice(choice),)) for choice in each.choices)
         facts.append(("choices", (Brackets("[", choices, "]"),)))
+    if each.fixed:
+        facts.append(("fixed", ("true",)))
     if each.doc is not None:
         facts.append(("doc", (quoted(each.doc),)))
     return facts

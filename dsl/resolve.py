@@ -141,6 +141,9 @@ def check_param(
         ))  # fmt: skip
     for number in value if isinstance(value, (list, tuple)) else [value]:
         _check_bounds(param, number, span)
+    if param.fixed and expected is not None and value != expected:
+        bound = f"{shown(expected)}, as it is fixed"
+        fail(codes.OUT_OF_RANGE.at(span, name=param.name, value=shown(value), bound=bound))
     if param.choices and value not in param.choices:
         allowed = ", ".join(shown(choice) for choice in param.choices)
         fail(codes.OUT_OF_RANGE.at(

@@ -40,9 +40,11 @@ def literal(value: object, span: Span) -> tree.Expr:
     match value:
         case bool():
             return tree.Flag(value, span)
+        case int() | float() if copysign(1, value) < 0:
+            return tree.Unary("-", literal(-value, span), span)
         case float() if isinf(value):
-            large = tree.Number(copysign(1e300, value), span)
-            return tree.Binary("*", large, tree.Number(1e300, span), span)
+            large = tree.Number(1e300, span)
+            return tree.Binary("*", large, large, span)
         case int() | float():
             return tree.Number(value, span)
         case str():

@@ -282,6 +282,7 @@ class Param:
         type: `int`, `float`, `bool`, `string`, `list`, `map`, `op` or none for any.
         minimum, maximum: bounds of a number, or of every number in a list.
         choices: the texts or numbers allowed.
+        fixed: the default is the only value.
     """
 
     name: str
@@ -293,6 +294,7 @@ class Param:
     choices: tuple[str | int | float, ...] = ()
     doc: str | None = None
     comments: Comments = field(compare=False, default=(), repr=False)
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

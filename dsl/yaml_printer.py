@@ -92,6 +92,8 @@ def _facts(param: tree.Param) -> list[Entry]:
         facts.append(
             Entry("choices", List(tuple(Element(_choice(each)) for each in param.choices)))
         )
+    if param.fixed:
+        facts.append(Entry("fixed", Literal("true")))
     return [*facts, *_doc(param.doc)]
 
 

@@ -21,6 +21,10 @@ from attnc.dsl.render import Json
 OriginsOption = Annotated[
     bool, typer.Option("--origins", help="Note where each value came from.")
 ]  # fmt: skip
+UnrollOption = Annotated[
+    bool,
+    typer.Option("--unroll", help="Unroll loops, branches and arithmetic: one operation a line."),
+]
 
 
 def resolve(
@@ -28,16 +32,19 @@ def resolve(
     variant: VariantOption = None,
     overrides: SetOption = None,
     origins: OriginsOption = False,
+    unroll: UnrollOption = False,
     to: NotationOption = None,
     output: OutputOption = "-",
 ) -> Outcome:
     """Print the spec with all params settled: defaults, the variant, --set."""
     from attnc import api
     from attnc.dsl.resolved import resolved_spec
+    from attnc.dsl.unroll import unrolled_spec
     from attnc.dsl.values import shown
 
     graph = api.check(spec, variant, overrides or ())
-    text = printed(resolved_spec(graph, origins), to or notation_of(graph.spec.span.source))
+    settled = unrolled_spec(graph, origins) if unroll else resolved_spec(graph, origins)
+    text = printed(settled, to or notation_of(graph.spec.span.source))
     params: Json = {
         name: {"value": shown(value), "origin": graph.origins[name]}
         for name, value in graph.params.items()

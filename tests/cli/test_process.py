@@ -18,7 +18,8 @@ from attnc.cli import main
 
 for arguments in (
     "--help", "check small.attn", "check small.yaml", "show small.attn --flops",
-    "resolve small.attn", "fmt --check small.attn", "zoo list", "explain E203", "explain mlp",
+    "resolve small.attn", "resolve --unroll small.attn", "fmt --check small.attn", "zoo list",
+    "explain E203", "explain mlp",
 ):
     sys.argv[1:] = arguments.split()
     try:

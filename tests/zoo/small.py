@@ -6,7 +6,6 @@ as its defaults say, on random inputs of the declared types.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -35,29 +34,14 @@ def system_of(golden: Path) -> str:
 
 @dataclass(frozen=True)
 class Small:
-    """A system of the zoo in its small configuration."""
+    """A model, and inputs for it."""
 
-    name: str
-
-    @cached_property
-    def example(self) -> Example | None:
-        found = [path for path in goldens() if system_of(path) == self.name]
-        return Example.read(attnc.load(f"zoo:{self.name}"), found[0]) if found else None
-
-    @cached_property
-    def graph(self) -> Graph:
-        params: Mapping[str, object] = {} if self.example is None else self.example.params
-        return attnc.check(f"zoo:{self.name}", overrides=params)
+    graph: Graph
+    inputs: list[Tensor]
 
     @cached_property
     def compilation(self) -> Compilation:
         return Compilation(self.graph)
-
-    @cached_property
-    def inputs(self) -> list[Tensor]:
-        if self.example is None:
-            return random_inputs(self.graph.inputs)
-        return self.example.inputs(self.graph.inputs, torch.float32, torch.device("cpu"))
 
     def model(self) -> nn.Module:
         """A new instance of the emitted class; all have equal weights."""
@@ -75,7 +59,14 @@ class Small:
 @cache
 def small(name: str) -> Small:
     """The small model of a system."""
-    return Small(name)
+    found = [path for path in goldens() if system_of(path) == name]
+    spec = attnc.load(f"zoo:{name}")
+    if not found:
+        graph = attnc.check(spec)
+        return Small(graph, random_inputs(graph.inputs))
+    example = Example.read(spec, found[0])
+    graph = attnc.check(spec, overrides=example.params)
+    return Small(graph, example.inputs(graph.inputs, torch.float32, torch.device("cpu")))
 
 
 def tensors(result: object) -> list[Tensor]:

@@ -24,7 +24,9 @@ from attnc.dsl.expressions import evaluate
 from attnc.dsl.load import parse
 from attnc.dsl.printer import to_text, to_yaml
 from attnc.dsl.spans import Source
-from tests.zoo.small import goldens, small, system_of
+from attnc.dsl.state import weights
+from attnc.dsl.unroll import unrolled_spec
+from tests.zoo.small import Small, goldens, small, system_of
 
 every_system = pytest.mark.parametrize("name", zoo.names())
 every_golden = pytest.mark.parametrize("golden", goldens(), ids=lambda path: path.stem)
@@ -115,6 +117,24 @@ def attnc_is_missing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patched:
         patched.setattr(builtins, "__import__", refusing)
         yield
+
+
+@every_system
+def test_it_unrolls_to_the_same_model(name: str) -> None:
+    graph = small(name).graph
+    unrolled = unrolled_spec(graph)
+    first, second = (
+        attnc.loads(notation(unrolled), f"unrolled.{suffix}")
+        for suffix, notation in (("attn", to_text), ("yaml", to_yaml))
+    )
+    assert first == second == unrolled
+    again = Small(attnc.check(first), small(name).inputs)
+    assert [*weights(again.graph).items()] == [*weights(graph).items()]
+    model, same = small(name).model().eval(), again.model().eval()
+    same.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        expected, found = small(name).run(model), again.run(same)
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
 @every_system
