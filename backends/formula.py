@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from attnc.backends.torch_function import source_trees
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Attention, SoftmaxBoth, SoftmaxKeys, Source, Unnormalised
+from attnc.dsl.attention import (
+    Attention,
+    PerHeads,
+    Sampled,
+    SoftmaxBoth,
+    SoftmaxKeys,
+    Source,
+    Unnormalised,
+)
 from attnc.dsl.attention_text import normaliser_text, reduction_text
-from attnc.dsl.scorelang import allowed, fill, simplify, text
+from attnc.dsl.scorelang import allowed, fill, has_distance, simplify, slot_count, text
 
 
 def formula(attention: Attention) -> str:
@@ -46,9 +55,21 @@ def beyond_softmax(site: Site) -> Iterator[str]:
         yield "it multiplies values by the weights as they are; here a post expression changes them"
     if attention.renormalise is not None:
         yield "it does not divide weights by their sum again"
-    beyond = [name for name in ("index", "received", "back") if name in attention.outputs]
+    if any(has_distance(tree) for source in attention.sources for tree in source_trees(source)):
+        yield "it computes q . k; here an expression reads l1(q, k)"
+    if any(map(_is_sampled, attention.sources)):
+        yield "it reads keys side by side; here each query has a box of keys around its own centre"
+    beyond = [
+        name for name in ("index", "received", "back", "slot_weights") if name in attention.outputs
+    ]
     if beyond:
         yield f"it does not give {' or '.join(beyond)}"
+
+
+def _is_sampled(source: Source) -> bool:
+    domain = source.domain
+    domains = domain.domains if isinstance(domain, PerHeads) else (domain,)
+    return any(isinstance(each, Sampled) for each in domains)
 
 
 def _read(attention: Attention, score: str, values: str) -> str:
@@ -78,6 +99,10 @@ def _score(source: Source) -> str:
 
 
 def _where(source: Source) -> str:
+    domain = source.domain
+    if isinstance(domain, Sampled):
+        around = f" over {slot_count(domain)} keys around {domain.centre.tensor}"
+        return around + ("" if source.mask is None else f" where {text(simplify(source.mask))}")
     condition = allowed(source)
     return "" if condition is None else f" where {text(condition)}"
 

@@ -22,7 +22,8 @@ INDENT = "    "
 
 _RESERVED = frozenset(
     {*COORDINATES, "q", "k", "v", "qk", "wide", "scores", "weights", "empty", "blocked", "lse",
-     "unseen", "out", "mask", "vq", "back", "received", "torch", "F", "Tensor", *keyword.kwlist}
+     "unseen", "out", "mask", "vq", "back", "received", "slot", "outside", "share", "inside",
+     "corner", "torch", "F", "Tensor", *keyword.kwlist}
 )  # fmt: skip
 """Names that generated functions use themselves, alone or with the number of a source."""
 
@@ -34,7 +35,7 @@ class TorchFunction:
         site: what the function computes.
         query: the parameter for q: `q`, or `qk` where products are given.
         parameters: q, k and v of each source, vq, captured tensors.
-        working: the variable that holds the dtype of scores, once asked for.
+        known: for each source, trees that variables of the body hold, by the variable's name.
     """
 
     def __init__(self, site: Site) -> None:
@@ -49,6 +50,7 @@ class TorchFunction:
         self.parameters = (self.query, *streams, *back, *self._tensors.values())
         self._sizes = Sizes(type_.shape for type_ in site_types(site))
         self._symbols: dict[str, str] = {}
+        self.known: list[dict[ScoreTree, str]] = [{} for _ in site.sources]
         self._tables: dict[tuple[str, Size], str] = {}
         self._top: dict[str, tuple[int, int]] = {}
         self._body: list[str] = []

@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 from attnc.backends.torch_function import TorchFunction
 from attnc.dsl.attention import (
+    L1,
     Among,
     Apply,
     Constant,
@@ -98,12 +99,19 @@ class ScoreWriter:
         """Return a float tree as a number or a tensor."""
         return self._piece(simplify(tree))
 
+    def integer(self, tree: ScoreTree) -> str:
+        """Return an int tree as a tensor expression."""
+        return self._tensor(self._piece(simplify(tree)), "int").text
+
     def condition(self, tree: ScoreTree) -> str:
         """Return a bool tree as a tensor expression."""
         piece = self._piece(simplify(tree))
         return self._tensor(piece, "bool").text
 
     def _piece(self, tree: ScoreTree) -> Piece:
+        known = self._function.known[self._source].get(tree)
+        if known is not None:
+            return Piece(known, Kind.FLOAT if tree.type == "float" else Kind.INDEX)
         match tree:
             case Constant(value):
                 return Piece(repr(value), Kind.NUMBER)
@@ -115,6 +123,8 @@ class ScoreWriter:
                 return Piece(self._function.coordinate(name, self._source), Kind.INDEX)
             case Dot():
                 return Piece(self._dot, Kind.FLOAT)
+            case L1():
+                raise ValueError("who writes l1(q, k) says before which variable holds it")
             case Weight():
                 return Piece(self._weight, Kind.FLOAT)
             case Load():
@@ -209,6 +219,8 @@ class ScoreWriter:
 
     def _view(self, name: str, indices: Sequence[ScoreTree], shape: Sequence[Size]) -> str | None:
         """Return `bias[:, None, :n]` where each index is a coordinate of its own or a scalar."""
+        if any(index in self._function.known[self._source] for index in indices):
+            return None
         names = [index.name for index in indices if isinstance(index, Coordinate)]
         scalars = [index for index in indices if is_scalar(index)]
         if len(set(names)) + len(scalars) < len(indices):

@@ -19,6 +19,7 @@ from attnc.dsl.attention import (
     PerHeads,
     RoutedKeys,
     RoutedRegions,
+    Sampled,
     ScoreTree,
     Source,
     Windows,
@@ -82,6 +83,8 @@ def pairs(source: Source, n: Size, m: Size) -> AnyPairs:
         case RoutedRegions() | RoutedKeys():
             seen = scorelang.key_count(source.domain, Grid((n,), (m,)))
             return Pairs(n, m if seen is None else _side(seen) or m)
+        case Sampled():
+            return Pairs(n, scorelang.slot_count(source.domain) or m)
     return Pairs(n, m)
 
 

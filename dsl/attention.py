@@ -70,6 +70,16 @@ class Dot:
 
 
 @dataclass(frozen=True, slots=True)
+class L1:
+    """`l1(q, k)`: the sum over d of |q_i - k_j|."""
+
+    @property
+    def type(self) -> str:
+        """Always `float`."""
+        return "float"
+
+
+@dataclass(frozen=True, slots=True)
 class Weight:
     """`w`: the normalised weight of the pair, in a post expression only."""
 
@@ -122,7 +132,7 @@ class Among:
         return "bool"
 
 
-ScoreTree = Union[Constant, Extent, Coordinate, Dot, Weight, Load, Apply, Among]
+ScoreTree = Union[Constant, Extent, Coordinate, Dot, L1, Weight, Load, Apply, Among]
 
 
 # Domains: which pairs ---------------------------------------------------------------------
@@ -283,6 +293,25 @@ class RoutedKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampled:
+    """Keys in a box around a centre of the query's own, `2 * radius + 2` along each axis.
+
+    The box runs from floor(centre) - radius to floor(centre) + radius + 1, both included. Keys
+    outside the grid do not exist.
+
+    Attributes:
+        centre: [b, n, axes] or [b, h, n, axes], float, in positions of the grid of keys, axes in
+            the order of the grid; read at `b i` or `b h i`, the axis is yet to be added.
+        radius: one for each axis, or one for all until the grid is known.
+        grid: none until the source is known.
+    """
+
+    centre: Load
+    radius: Shape
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PerHeads:
     """A domain for each of several groups of heads, of one size and in order.
 
@@ -297,7 +326,7 @@ class PerHeads:
 
 Domain = Union[
     All, Causal, Band, Where, Windows, Stripes, Neighborhood, Overlapping, Groups, Blocks,
-    RoutedRegions, RoutedKeys, PerHeads,
+    RoutedRegions, RoutedKeys, Sampled, PerHeads,
 ]  # fmt: skip
 
 
@@ -364,9 +393,19 @@ class Ratio:
     floor: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Bilinear:
+    """Softmax in each corner of a sampled box, mixed by where the centre lies between positions.
+
+    A corner leaves out the first or the last position along each axis, so that `2 * radius + 1`
+    stay. With f the fraction of the centre along an axis it counts 1 - f without the last, f
+    without the first; along several axes these are multiplied. A corner without a key adds 0.
+    """
+
+
 Normaliser = Union[
     SoftmaxKeys, SoftmaxQueries, SoftmaxBoth, ArgmaxKeys, ArgmaxQueries, Sigmoid, ReluPower,
-    Unnormalised, Ratio,
+    Unnormalised, Ratio, Bilinear,
 ]  # fmt: skip
 
 OVER_QUERIES = (SoftmaxQueries, SoftmaxBoth, ArgmaxQueries)
@@ -408,6 +447,8 @@ class Attention:
         outputs: `out`, after it `back` where there is one, and any of
             `weights` [b, h, n, m], as values are multiplied by them (of softmax(keys, queries)
             those over keys); `scores` [b, h, n, m], masked pairs -inf; m is over all sources;
+            `slot_weights` [b, h, n, slots], the weights by the slot of the key, 0 where the slot
+            has none; of one source whose domain has a fixed number of slots;
             `received` [b, h, m], the sums of weights over queries;
             `lse` [b, h, n] of softmax over keys, sink included; [b, h, m] of that over queries;
             `index` of an arg-max: the key of each query [b, h, n] or the query of each key

@@ -6,6 +6,7 @@ from attnc.dsl.attention import (
     ArgmaxKeys,
     ArgmaxQueries,
     Attention,
+    Bilinear,
     Normaliser,
     Ratio,
     ReluPower,
@@ -42,6 +43,8 @@ def normaliser_text(normaliser: Normaliser) -> str:
             options = [f"eps = {eps!r}"] if eps else []
             options += [] if floor is None else [f"floor = {floor!r}"]
             return f"ratio({', '.join(options)})" if options else "ratio"
+        case Bilinear():
+            return "bilinear"
     return "softmax"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from attnc.dsl.attention import ArgmaxQueries, Attention, SoftmaxQueries
 from attnc.dsl.dims import Size
 from attnc.dsl.graph import TensorType
+from attnc.dsl.scorelang import slot_count
 
 Streams = Sequence[tuple[TensorType, TensorType]]
 """k [b, hk, m, d] and v [b, hk, m, e] of each source."""
@@ -43,6 +44,7 @@ def output_types(
         "out": TensorType((b, h, n, sources[0][1].shape[3])),
         "back": TensorType((b, h, m, 0 if vq is None else vq.shape[3])),
         "weights": TensorType((b, h, n, m)),
+        "slot_weights": TensorType((b, h, n, slot_count(attention.sources[0].domain) or 0)),
         "scores": TensorType((b, h, n, m)),
         "received": TensorType((b, h, m)),
         "lse": TensorType(statistic),

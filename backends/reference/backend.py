@@ -9,10 +9,12 @@ from typing import Union
 import torch
 from torch import Tensor
 
-from attnc.backends.reference.generate import generate
+from attnc.backends.reference import gathered
+from attnc.backends.reference.generate import Generator
 from attnc.backends.torch_function import unknown_sizes
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
 from attnc.dsl.attention import Attention, SoftmaxKeys
+from attnc.dsl.scorelang import slot_count
 
 AttentionFunction = Callable[..., Union[Tensor, tuple[Tensor, ...]]]
 
@@ -35,11 +37,21 @@ class ReferenceBackend:
         if unknown:
             sizes = ", ".join(str(size) for size in unknown)
             return No((f"no axis of q, k, v or a tensor tells the size {sizes}; make it a param",))
-        return Yes(("plain torch, materialises all scores", "any device, twice differentiable"))
+        scores = "materialises all scores"
+        if gathered.serves(site):
+            count = slot_count(attention.sources[0].domain)
+            scores = f"gathers the {count} keys around the centre of each query"
+        return Yes((f"plain torch, {scores}", "any device, twice differentiable"))
 
     def build(self, site: Site, target: Target) -> Kernel:
         """Generate the function; it is the same for all targets."""
         return Kernel(self.name, site.name, generate(site), ("from torch import Tensor",))
+
+
+def generate(site: Site) -> str:
+    """Return the source of the function `site.name(q, k0, v0, ..., *tensors)`."""
+    made = gathered.Gathered(site) if gathered.serves(site) else Generator(site)
+    return made.source()
 
 
 def _is_summed(attention: Attention) -> bool:

@@ -8,19 +8,14 @@ a softmax: half precision would round positions and biases. Weights return to th
 from __future__ import annotations
 
 from attnc.backends.formula import formula
-from attnc.backends.reference.normalise import (
-    KEYS,
-    QUERIES,
-    Part,
-    lse,
-    normalised,
-    softmax,
-)
+from attnc.backends.reference.normalise import lse, normalised, softmax
+from attnc.backends.reference.part import KEYS, QUERIES, Part
 from attnc.backends.reference.post import Reduction
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.torch_scores import LONGEST, Kind, ScoreWriter
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import (
+    L1,
     Constant,
     Dot,
     ScoreTree,
@@ -31,24 +26,25 @@ from attnc.dsl.attention import (
 )
 from attnc.dsl.scorelang import (
     allowed,
+    condition,
     every_column_has_query,
     every_row_has_key,
     fill,
-    has_dot,
     make,
+    reads_pair,
     scaled_product,
     simplify,
+    size_tree,
+    slot,
+    slot_count,
     subtrees,
     text,
 )
 
 
-def generate(site: Site) -> str:
-    """Return the source of the function `site.name(q, k0, v0, ..., *tensors)`."""
-    return _Generator(site).source()
+class Generator:
+    """Writes the function of a site, in which all pairs have a score."""
 
-
-class _Generator:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._attention = site.attention
@@ -57,11 +53,14 @@ class _Generator:
         self._line = self._function.line
         self._writers = [ScoreWriter(self._function, at) for at in range(len(self._sources))]
         self._is_wide = _is_wide(site)
+        self._slot_weights = "slot_weights"
         self._dots: list[str] = []
 
     def source(self) -> str:
+        """Return the text of the function."""
         for number in range(len(self._sources)):
             self._repeat_heads(number)
+            self._take_keys(number)
             self._score(number)
         parts = self._parts()
         out = self._out(parts)
@@ -69,7 +68,8 @@ class _Generator:
             self._back(parts[0])
         self._extras(parts)
         outputs = self._attention.outputs
-        returned = ", ".join(out if name == "out" else name for name in outputs)
+        held = {"out": out, "slot_weights": self._slot_weights}
+        returned = ", ".join(held.get(name, name) for name in outputs)
         return self._function.source(formula(self._attention), returned)
 
     # Scores --------------------------------------------------------------------------------
@@ -83,34 +83,68 @@ class _Generator:
         each = f"{query}.shape[1] // {self._function.stream(number)}.shape[1]"
         if isinstance(heads, int) and isinstance(groups, int):
             each = str(heads // groups)
-        reads_key = _dots(self._sources[number]) and not self._attention.given
-        for name in "kv" if reads_key else "v":
+        for name in "kv" if self._reads_key(number) else "v":
             self._line(f"{name}{suffix} = {name}{suffix}.repeat_interleave({each}, dim=1)")
+
+    def _reads_key(self, number: int) -> bool:
+        source = self._sources[number]
+        return not self._attention.given and (_uses(source, Dot) + _uses(source, L1)) > 0
+
+    def _take_keys(self, number: int) -> None:
+        """Bring k and v into another form; here they stay [b, h, m, d]."""
 
     def _score(self, number: int) -> None:
         source, suffix = self._sources[number], self._function.suffixes[number]
         score = simplify(source.score)
         self._dots.append(self._dot(source, suffix))
+        if _uses(source, L1):
+            self._function.known[number][L1()] = self._distance(suffix)
         writer = ScoreWriter(self._function, number, self._dots[number])
         written = writer.floating(score)
         self._line(f"scores{suffix} = {written}")
-        if not has_dot(score):
-            shape = f"*{self._function.query}.shape[:3], {self._function.stream(number)}.shape[2]"
+        if not reads_pair(score):
+            shape = f"*{self._function.query}.shape[:3], {self._keys(number)}"
             self._line(f"scores{suffix} = scores{suffix}.expand({shape})")
-        condition = allowed(source)
-        if condition is not None:
-            blocked = writer.condition(make("not", condition))
-            if len(blocked) > LONGEST // 2:
-                blocked = self._function.bind(f"blocked{suffix}", blocked)
+        blocked = self._blocked(number, writer)
+        if len(blocked) > LONGEST // 2:
+            blocked = self._function.bind(f"blocked{suffix}", blocked)
+        if blocked:
             self._line(f"scores{suffix} = scores{suffix}.masked_fill({blocked}, -torch.inf)")
+
+    def _keys(self, number: int) -> str:
+        """Return the expression of the number of keys that scores are computed for."""
+        return f"{self._function.stream(number)}.shape[2]"
+
+    def _blocked(self, number: int, writer: ScoreWriter) -> str:
+        """Return the expression of where a pair is not allowed; empty where all are."""
+        condition = allowed(self._sources[number])
+        return "" if condition is None else writer.condition(make("not", condition))
+
+    def _product(self, suffix: str) -> str:
+        return f"q @ k{suffix}.transpose(-2, -1)"
+
+    def _differences(self, suffix: str) -> str:
+        return f"q[:, :, :, None] - k{suffix}[:, :, None]"
+
+    def _distance(self, suffix: str) -> str:
+        """Name `l1(q, k)`."""
+        distance = f"({self._differences(suffix)}).abs().sum(-1)"
+        return self._function.bind(f"l1{suffix}", self._widened(distance))
+
+    def _widened(self, product: str) -> str:
+        """Return a product of q and k in the dtype of scores."""
+        if not self._is_wide:
+            return product
+        return fill("{a}.to({b})", product, self._function.working_dtype())
 
     def _dot(self, source: Source, suffix: str) -> str:
         """Return the expression of `qk`, a name if it is used often or in a long line."""
-        product = "qk" if self._attention.given else f"q @ k{suffix}.transpose(-2, -1)"
-        if self._is_wide and _dots(source):
-            product = fill("{a}.to({b})", product, self._function.working_dtype())
+        uses = _uses(source, Dot)
+        product = "qk" if self._attention.given else self._product(suffix)
+        if uses:
+            product = self._widened(product)
         length = len(text(simplify(source.score))) + len(product)
-        if product != "qk" and (_dots(source) > 1 or (_dots(source) and length > LONGEST)):
+        if product != "qk" and (uses > 1 or (uses and length > LONGEST)):
             self._line(f"qk{suffix} = {product}")
             return f"qk{suffix}"
         return product
@@ -144,7 +178,7 @@ class _Generator:
 
     def _out(self, parts: list[Part]) -> str:
         terms = [
-            self._scaled(source.weight, f"{self._weights(part)} @ {part.values}", number, part)
+            self._scaled(source.weight, self._summed(self._weights(part), part), number, part)
             for number, (part, source) in enumerate(zip(parts, self._sources, strict=False))
         ]
         if len(terms) == 1:
@@ -152,6 +186,9 @@ class _Generator:
         for part, term in zip(parts, terms, strict=True):
             self._line(f"out{part.suffix} = {term}")
         return " + ".join(f"out{part.suffix}" for part in parts)
+
+    def _summed(self, weights: str, part: Part) -> str:
+        return f"{weights} @ {part.values}"
 
     def _scaled(self, factor: ScoreTree | None, product: str, number: int, part: Part) -> str:
         """Return `factor * product` in the dtype of v."""
@@ -174,7 +211,8 @@ class _Generator:
             self._line(f"received{part.suffix} = {weights}.sum(-2)")
             written = weights
         narrowed = self._narrowed(written, part.values)
-        if "weights" in outputs or written.startswith(weights) or len(written) > LONGEST // 2:
+        is_read = not {"weights", "slot_weights"}.isdisjoint(outputs)
+        if is_read or written.startswith(weights) or len(written) > LONGEST // 2:
             if narrowed != weights:
                 self._line(f"{weights} = {narrowed}")
             return weights
@@ -203,6 +241,8 @@ class _Generator:
             for name in ("weights", "scores", "received"):
                 if name in outputs or (name == "scores" and "lse" in outputs):
                     self._concatenate(name, -1)
+        if "slot_weights" in outputs:
+            self._by_slot(parts[0])
         if "lse" not in outputs:
             return
         normaliser = self._attention.normaliser
@@ -217,15 +257,30 @@ class _Generator:
             is_known=len(parts) == 1,
         )
 
+    def _by_slot(self, part: Part) -> None:
+        """Bind `slot_weights`: weights brought to the slots of their keys."""
+        domain = self._sources[0].domain
+        place, count = slot(domain), slot_count(domain)
+        assert place is not None and count is not None, f"{domain} has no slots"
+        inside = condition(domain)
+        if inside is not None:  # all other pairs go to a slot that is dropped
+            place = make("where", inside, place, size_tree(count))
+        written = self._writers[0].integer(place)
+        name = self._function.bind("slot", f"({written}).expand_as({part.weights})")
+        slots, weights = self._function.size(count), part.weights
+        shape = f"*{weights}.shape[:3], {self._function.size(count + 1)}"
+        zeros = self._function.bind("empty_slots", f"{weights}.new_zeros({shape})")
+        self._line(f"slot_weights = {zeros}.scatter_add(-1, {name}, {weights})[..., :{slots}]")
+
     def _concatenate(self, name: str, axis: int) -> None:
         parts = ", ".join(f"{name}{suffix}" for suffix in self._function.suffixes)
         self._line(f"{name} = torch.cat(({parts}), dim={axis})")
 
 
-def _dots(source: Source) -> int:
-    """Count the uses of `qk`."""
+def _uses(source: Source, leaf: type[Dot] | type[L1]) -> int:
+    """Count the uses of `qk` or `l1(q, k)`."""
     trees = (source.score, allowed(source) or Constant(True), source.post or Constant(0.0))
-    return sum(isinstance(part, Dot) for tree in trees for part in subtrees(simplify(tree)))
+    return sum(isinstance(part, leaf) for tree in trees for part in subtrees(simplify(tree)))
 
 
 def _is_wide(site: Site) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from attnc.backends.reference.bilinear import bilinear
+from attnc.backends.reference.part import KEYS, QUERIES, Part
 from attnc.backends.torch_function import TorchFunction
 from attnc.dsl.attention import (
     ArgmaxKeys,
     ArgmaxQueries,
+    Bilinear,
     Normaliser,
     Ratio,
     ReluPower,
@@ -16,35 +17,7 @@ from attnc.dsl.attention import (
     Unnormalised,
 )
 
-KEYS, QUERIES = -1, -2
-"""Axes of scores."""
-
 _LACKING = {KEYS: ("empty", "queries without a key"), QUERIES: ("unseen", "keys without a query")}
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Scores that are normalised together: those of one source, or of all.
-
-    Attributes:
-        scores: the variable that holds them, as `values` holds those of v.
-        suffix: of the names of all else.
-        sources: their numbers.
-        is_masked: whether a score may be -inf.
-        can_lack: the axes along which all scores may be -inf.
-    """
-
-    scores: str
-    values: str
-    suffix: str
-    sources: tuple[int, ...]
-    is_masked: bool
-    can_lack: frozenset[int]
-
-    @property
-    def weights(self) -> str:
-        """The variable for the weights."""
-        return f"weights{self.suffix}"
 
 
 def normalised(made: TorchFunction, part: Part, normaliser: Normaliser, sink: str) -> str:
@@ -69,6 +42,8 @@ def normalised(made: TorchFunction, part: Part, normaliser: Normaliser, sink: st
             return _scores_or_zero(part)
         case Ratio():
             return _ratio(made, part, normaliser)
+        case Bilinear():
+            return bilinear(made, part)
     if sink:
         last = f"{made.bind('sink', sink)}.expand(*{part.scores}.shape[:-1], 1)"
         made.line(f"{padded(part)} = torch.cat(({part.scores}, {last}), dim=-1)")

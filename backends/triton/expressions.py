@@ -9,6 +9,7 @@ from math import e, log2
 from attnc.backends.triton.layout import WIDTH, call, define
 from attnc.backends.triton.names import Captured, Names, Unknown
 from attnc.dsl.attention import (
+    L1,
     Among,
     Apply,
     Constant,
@@ -74,6 +75,8 @@ class Printer:
                 return self._size(size)
             case Coordinate(name):
                 return self._use(name)
+            case L1():
+                raise ValueError("l1(q, k) is refused")
             case Dot():
                 return self._use("qk")
             case Load(tensor, indices):

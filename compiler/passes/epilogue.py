@@ -96,12 +96,19 @@ def _factors(node: fx.Node, site: Site) -> Iterator[tuple[int | None, fx.Node, f
 
     Each is (the source whose k it scales, or none for q; the scaling node; its factor).
     """
+    if any(map(_reads_distance, site.attention.sources)):
+        return  # l1(q, k) is no multiple of that of scaled vectors
     sources = {"q": None, **{f"k{number}": number for number in range(len(site.sources))}}
     for (name, _), operand in zip(site_operands(site), node.args, strict=True):
         if name in sources and isinstance(operand, fx.Node):
             scaling = _scaling(operand, node)
             if scaling is not None:
                 yield sources[name], *scaling
+
+
+def _reads_distance(source: Source) -> bool:
+    trees = (source.score, scorelang.allowed(source), source.post)
+    return any(tree is not None and scorelang.has_distance(tree) for tree in trees)
 
 
 def _scaling(operand: fx.Node, reader: fx.Node) -> tuple[fx.Node, float] | None:

@@ -10,13 +10,16 @@ from attnc.dsl.attention import (
     ArgmaxKeys,
     ArgmaxQueries,
     Attention,
+    Bilinear,
     Causal,
+    Sampled,
     SoftmaxBoth,
     SoftmaxKeys,
     SoftmaxQueries,
 )
 from attnc.dsl.attention_text import normaliser_text
 from attnc.dsl.expressions import fail
+from attnc.dsl.scorelang import allowed, has_distance, slot_count
 from attnc.dsl.spans import Span
 
 Conflict = tuple[str, str]
@@ -33,6 +36,8 @@ def _conflicts(attention: Attention, has_vq: bool) -> Iterator[Conflict]:
     yield from _of_join(attention)
     yield from _of_duplex(attention, has_vq)
     yield from _of_outputs(attention)
+    yield from _of_sampling(attention)
+    yield from _of_given(attention)
     causal = any(isinstance(source.domain, Causal) for source in attention.sources)
     if causal and isinstance(attention.normaliser, OVER_QUERIES):
         yield (
@@ -71,6 +76,35 @@ def _of_duplex(attention: Attention, has_vq: bool) -> Iterator[Conflict]:
         yield (
             "post and renormalize would mean two things, as softmax(keys, queries) has two weights",
             "attend once with softmax(keys) and once with softmax(queries)",
+        )
+
+
+def _of_sampling(attention: Attention) -> Iterator[Conflict]:
+    alone = len(attention.sources) == 1
+    domain = attention.sources[0].domain
+    if isinstance(attention.normaliser, Bilinear) and not (alone and isinstance(domain, Sampled)):
+        yield (
+            "bilinear mixes the corners of a sampled box",
+            "write domain = sampled(centre, radius), for one source",
+        )
+    if "slot_weights" in attention.outputs and (not alone or slot_count(domain) is None):
+        yield (
+            "slot_weights are those of one source whose domain has a fixed number of slots",
+            "take windows, stripes, neighborhood, overlapping, sampled or band; or weights",
+        )
+
+
+def _of_given(attention: Attention) -> Iterator[Conflict]:
+    trees = [
+        tree
+        for source in attention.sources
+        for tree in (source.score, allowed(source), source.post)
+        if tree is not None
+    ]
+    if attention.given and any(map(has_distance, trees)):
+        yield (
+            "l1(q, k) needs q and k; here their product is given",
+            "attend to q, k and v",
         )
 
 

@@ -29,7 +29,7 @@ from attnc.dsl.values import Fields, SourceValue, noun
 
 _GIVEN = ("scores", "weights")
 _ATTEND = (*PIECES, "v", "vq", *_GIVEN, "join", "normalize", "renormalize", "outputs")
-_OUTPUTS = ("weights", "scores", "lse", "index", "received")
+_OUTPUTS = ("weights", "slot_weights", "scores", "lse", "index", "received")
 _JOINS = ("softmax", "sum")
 _STREAMS = "takes q, k, v; or q and a list of sources; or scores = s, v = v; or weights = w, v = v"
 
@@ -149,7 +149,7 @@ def _rows(builder: Builder, expr: tree.Expr | None, tensors: Tensors) -> ScoreTr
     if expr is None or captured is None or captured.tree == Constant(False):
         return None
     rows = captured.tree
-    if not scorelang.coordinates(rows) <= {"b", "h", "i"} or scorelang.has_dot(rows):
+    if not scorelang.coordinates(rows) <= {"b", "h", "i"} or scorelang.reads_pair(rows):
         fail(codes.SCORE.at(expr.span, detail="renormalize chooses rows: by b, h and i only"))
     return noted(rows, captured.tensors, tensors)
 

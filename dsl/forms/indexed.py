@@ -1,4 +1,4 @@
-"""Domains that an index or a list describes: groups, blocks, routed; and one per group of heads."""
+"""Domains that tensors or lists describe: groups, blocks, routed, sampled; and one per heads."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from attnc.dsl.attention import (
     PerHeads,
     RoutedKeys,
     RoutedRegions,
+    Sampled,
 )
 from attnc.dsl.builder import Builder
 from attnc.dsl.expressions import fail
@@ -24,6 +25,7 @@ from attnc.dsl.graph import Value
 from attnc.dsl.scorelang import with_trees
 from attnc.dsl.values import DomainValue, noun
 
+_KINDS = {"int": "an int", "float": "a float"}
 _LEADING = (Coordinate("b"), Coordinate("h"))
 """What the first axes of an index run over."""
 
@@ -60,6 +62,15 @@ def _routed(builder: Builder, call: tree.Call, label: str | None) -> object:
     return DomainValue(domain, tuple(tensors.items()))
 
 
+def _sampled(builder: Builder, call: tree.Call, label: str | None) -> object:
+    at = given(builder, call, "sampled", ("centre", "radius", "grid", "key_grid"))
+    tensors: dict[str, Value] = {}
+    row = _rows(at, "centre", "float", "[b, n, axes] or [b, h, n, axes]", range(1, 3), 2, tensors)
+    centre = Load(row.tensor, (*row.indices, Coordinate("i")))
+    domain = Sampled(centre, at.sizes("radius", 0), at.grid())
+    return DomainValue(domain, tuple(tensors.items()))
+
+
 def _per_heads(builder: Builder, call: tree.Call, label: str | None) -> object:
     tensors: dict[str, Value] = {}
     domains = []
@@ -81,17 +92,29 @@ def _index(at: Given, parameter: str, own: int, tensors: dict[str, Value]) -> Lo
 
     The leading axes are none (for one own axis), [b] or [b, h].
     """
+    if own == 1:
+        return _rows(at, parameter, "int", "[n], [b, n] or [b, h, n]", range(3), own, tensors)
+    return _rows(at, parameter, "int", "[b, n, k] or [b, h, n, k]", range(1, 3), own, tensors)
+
+
+def _rows(
+    at: Given,
+    parameter: str,
+    dtype: str,
+    shapes: str,
+    leading: range,
+    own: int,
+    tensors: dict[str, Value],
+) -> Load:
+    """Return the reads of a tensor by its leading axes, of which there may be so many."""
     expr = at.expr(parameter)
     value = at.builder.evaluate(expr)
-    least = 0 if own == 1 else 1
-    if not isinstance(value, Value) or value.type.dtype != "int":
-        at.fail(expr, f"{parameter} is an int tensor, not {noun(value)}")
-    leading = len(value.shape) - own
-    if not least <= leading <= len(_LEADING):
-        shapes = "[n], [b, n] or [b, h, n]" if own == 1 else "[b, n, k] or [b, h, n, k]"
+    if not isinstance(value, Value) or value.type.dtype != dtype:
+        at.fail(expr, f"{parameter} is {_KINDS[dtype]} tensor, not {noun(value)}")
+    if len(value.shape) - own not in leading:
         at.fail(expr, f"{parameter} has shape {shapes}, not {value.type}")
     name = expr.id if isinstance(expr, tree.Name) else parameter
-    row = Load(name, _LEADING[:leading], "int")
+    row = Load(name, _LEADING[: len(value.shape) - own], dtype)
     noted_row = noted(row, ((name, value),), tensors)
     assert isinstance(noted_row, Load)
     return noted_row
@@ -101,5 +124,6 @@ INDEXED: Mapping[str, Form] = {
     "groups": Form(_groups),
     "blocks": Form(_blocks),
     "routed": Form(_routed),
+    "sampled": Form(_sampled),
     "per_heads": Form(_per_heads),
 }

@@ -9,6 +9,7 @@ from attnc.dsl import codes, scorelang, tree
 from attnc.dsl.attention import (
     ArgmaxKeys,
     ArgmaxQueries,
+    Bilinear,
     Normaliser,
     Ratio,
     ReluPower,
@@ -55,7 +56,7 @@ def _sink(builder: Builder, expr: tree.Expr, tensors: Tensors) -> ScoreTree | No
     if captured is None:
         return None
     sink = captured.tree
-    if not scorelang.coordinates(sink) <= {"b", "h"} or scorelang.has_dot(sink):
+    if not scorelang.coordinates(sink) <= {"b", "h"} or scorelang.reads_pair(sink):
         fail(codes.SCORE.at(expr.span, detail="a sink may depend on b and h only"))
     return noted(as_float(sink), captured.tensors, tensors)
 
@@ -71,6 +72,7 @@ _ROWS: Mapping[str, _Row] = {
     "relu": _Row(ReluPower, {"power": _number}),
     "none": _Row(Unnormalised, {}),
     "ratio": _Row(Ratio, {"eps": _number, "floor": _number}),
+    "bilinear": _Row(Bilinear, {}),
 }
 
 

@@ -21,6 +21,7 @@ from attnc.dsl.attention import (
     PerHeads,
     RoutedKeys,
     RoutedRegions,
+    Sampled,
     ScoreTree,
     Source,
     Stripes,
@@ -33,7 +34,12 @@ from attnc.dsl.spans import Span
 from attnc.dsl.values import SourceValue, shown
 
 T = TypeVar("T")
-OnGrid = Windows | Stripes | Neighborhood | Overlapping | RoutedRegions | RoutedKeys
+_REMEDIES = {
+    "slot": "slots come with windows, neighborhood, overlapping, sampled, band and blocks",
+    "query_slot": "slots of queries come with windows and blocks",
+    "key_count": "counts come with domains that no data decides",
+    **dict.fromkeys(scorelang.FRACTIONS, "fractions come with sampled, one for each axis"),
+}
 
 
 def placed(source: SourceValue, q: Value, span: Span) -> Source:
@@ -89,7 +95,7 @@ class _Placing:
             return tree
         hint = "state grid = [height, width]"
         if part.name in scorelang.PLACE_NAMES:
-            hint = "slots and counts come with windows, neighborhood, overlapping, band and blocks"
+            hint = _REMEDIES[part.name]
         self.fail(f"{part.name} has no meaning here", hint)
 
     # The grid ----------------------------------------------------------------------------
@@ -149,6 +155,10 @@ class _Placing:
             case RoutedKeys(index):
                 self.check_index(index, -2, self.q.shape[2])
                 return replace(domain, grid=grid)
+            case Sampled(centre, radius):
+                self.check_index(centre, -2, self.q.shape[2])
+                self.check_index(centre, -1, len(grid.keys))
+                return replace(domain, grid=grid, radius=self.spread(radius, grid))
             case PerHeads(domains):
                 return PerHeads(tuple(self.domain(each, grid) for each in domains),
                                 self.heads(len(domains)))  # fmt: skip
@@ -216,7 +226,7 @@ def _grids(domain: Domain) -> list[Grid | None]:
             return [grid for each in domains for grid in _grids(each)]
         case Windows() | Stripes() | Neighborhood() | Overlapping():
             return [domain.grid]
-        case RoutedRegions() | RoutedKeys():
+        case RoutedRegions() | RoutedKeys() | Sampled():
             return [domain.grid]
     return []
 

@@ -84,7 +84,7 @@ def _domain(builder: Builder, expr: tree.Expr | None, tensors: dict[str, Value])
         fail(codes.ARGUMENT.at(
             where, op="attend", detail=f"domain is a domain, not {noun(value)}",
             hint="domains are all, causal, band, where, windows, stripes, neighborhood, "
-            "overlapping, groups, blocks, routed, per_heads",
+            "overlapping, groups, blocks, routed, sampled, per_heads",
         ))  # fmt: skip
     used = value.tensors
     return scorelang.with_trees(value.domain, lambda each: noted(each, used, tensors))

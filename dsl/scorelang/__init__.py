@@ -17,8 +17,17 @@ from attnc.dsl.scorelang.bounds import (
 from attnc.dsl.scorelang.build import BUILTINS, Known, ScoreError, ScoreScope, build
 from attnc.dsl.scorelang.construct import ScoreTypeError, apply
 from attnc.dsl.scorelang.derivative import derivative
-from attnc.dsl.scorelang.domains import PLACE_NAMES, key_count, place_names, slot, with_trees
+from attnc.dsl.scorelang.domains import (
+    FRACTIONS,
+    PLACE_NAMES,
+    key_count,
+    place_names,
+    slot,
+    slot_count,
+    with_trees,
+)
 from attnc.dsl.scorelang.functions import FUNCTIONS, Function
+from attnc.dsl.scorelang.grids import Reach, along, centre, fractions, reaches
 from attnc.dsl.scorelang.printing import fill, text
 from attnc.dsl.scorelang.ranges import at_least, decide, interval, whole_range
 from attnc.dsl.scorelang.simplify import as_size, make, power, product, simplify, size_tree
@@ -26,10 +35,12 @@ from attnc.dsl.scorelang.walk import (
     COORDINATES,
     coordinates,
     extents,
+    has_distance,
     has_dot,
     has_weight,
     is_scalar,
     loads,
+    reads_pair,
     rename,
     replaced,
     subtrees,
@@ -39,6 +50,7 @@ from attnc.dsl.scorelang.walk import (
 __all__ = [
     "BUILTINS",
     "COORDINATES",
+    "FRACTIONS",
     "FUNCTIONS",
     "PLACE_NAMES",
     "Function",
@@ -46,16 +58,19 @@ __all__ = [
     "KeyRangeText",
     "Known",
     "LinearBand",
+    "Reach",
     "ScaledProduct",
     "ScoreError",
     "ScoreScope",
     "ScoreTypeError",
     "allowed",
+    "along",
     "apply",
     "as_size",
     "at_least",
     "band",
     "build",
+    "centre",
     "classify",
     "condition",
     "coordinates",
@@ -65,6 +80,8 @@ __all__ = [
     "every_row_has_key",
     "extents",
     "fill",
+    "fractions",
+    "has_distance",
     "has_dot",
     "has_weight",
     "interval",
@@ -77,12 +94,15 @@ __all__ = [
     "place_names",
     "power",
     "product",
+    "reaches",
+    "reads_pair",
     "rename",
     "replaced",
     "scaled_product",
     "simplify",
     "size_tree",
     "slot",
+    "slot_count",
     "subtrees",
     "text",
     "whole_range",

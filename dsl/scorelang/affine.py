@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from attnc.dsl.attention import Apply, Constant, Dot, ScoreTree
 from attnc.dsl.scorelang.simplify import make, simplify
-from attnc.dsl.scorelang.walk import has_dot
+from attnc.dsl.scorelang.walk import has_distance, has_dot
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ScaledProduct:
 
 def scaled_product(score: ScoreTree) -> ScaledProduct | None:
     """Return the score as a scaled product with a bias; none where it is something else."""
-    found = _affine(simplify(score))
+    found = None if has_distance(score) else _affine(simplify(score))
     if found is None:
         return None
     scale, bias = found

@@ -21,6 +21,7 @@ from attnc.dsl.attention import (
     PerHeads,
     RoutedKeys,
     RoutedRegions,
+    Sampled,
     ScoreTree,
     Source,
     Stripes,
@@ -85,7 +86,7 @@ def _condition(domain: Domain) -> ScoreTree:
             return _of_band(_given(domain))
         case Where(tree):
             return simplify(tree)
-        case Windows() | Neighborhood() | Overlapping():
+        case Windows() | Neighborhood() | Overlapping() | Sampled():
             return spatial_condition(domain)
         case Groups() | Blocks() | RoutedRegions() | RoutedKeys():
             return simplify(indexed_condition(domain))

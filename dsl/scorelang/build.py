@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol, Union
 
 from attnc.dsl import tree
 from attnc.dsl.arithmetic import ArithmeticFault
-from attnc.dsl.attention import Constant, Coordinate, Dot, Extent, Load, ScoreTree, Weight
+from attnc.dsl.attention import L1, Constant, Coordinate, Dot, Extent, Load, ScoreTree, Weight
 from attnc.dsl.dims import Dim
 from attnc.dsl.graph import TensorType
 from attnc.dsl.scorelang.construct import ScoreTypeError
@@ -101,6 +101,8 @@ class _Builder:
                 return self._make(binary(operator), [left, right], expr.span)
             case tree.Conditional():
                 return self._conditional(expr)
+            case tree.Call(tree.Name("l1"), arguments):
+                return _distance(arguments, expr.span)
             case tree.Call(tree.Name(name), arguments):
                 return self._call(name, arguments, expr.span)
         raise ScoreError(expr.span, f"`{expr.span.text}` does not belong into a score")
@@ -190,7 +192,7 @@ class _Builder:
         if name not in CALLABLE:
             raise ScoreError(
                 span, f"there is no function {name!r} in scores",
-                did_you_mean(name, CALLABLE) or f"there are {', '.join(sorted(CALLABLE))}",
+                did_you_mean(name, CALLABLE) or f"there are {', '.join(sorted({*CALLABLE, 'l1'}))}",
             )  # fmt: skip
         named = next((each for each in arguments if each.name is not None), None)
         if named is not None:
@@ -203,6 +205,14 @@ class _Builder:
         else:
             help = did_you_mean(name, {*self._names, *BUILTINS, *CALLABLE})
         raise ScoreError(span, f"{name!r} is not defined here", help)
+
+
+def _distance(arguments: tuple[tree.Argument, ...], span: Span) -> ScoreTree:
+    """Return `l1(q, k)`; the names stand for the vectors of the pair, whatever they are called."""
+    names = [each.value.id for each in arguments if isinstance(each.value, tree.Name)]
+    if names != ["q", "k"] or len(arguments) != 2 or any(each.name for each in arguments):
+        raise ScoreError(span, "l1 takes the query and the key of the pair", "write l1(q, k)")
+    return L1()
 
 
 @contextmanager

@@ -24,22 +24,35 @@ from attnc.dsl.attention import (
     PerHeads,
     RoutedKeys,
     RoutedRegions,
+    Sampled,
     ScoreTree,
     Where,
     Windows,
 )
 from attnc.dsl.dims import Shape, Size
-from attnc.dsl.scorelang.grids import Reach, along, grid_coordinates, query_slots, ranges, reaches
+from attnc.dsl.scorelang.grids import (
+    AXES,
+    Reach,
+    along,
+    fractions,
+    grid_coordinates,
+    query_slots,
+    ranges,
+    reaches,
+)
 from attnc.dsl.scorelang.ranges import decide
 from attnc.dsl.scorelang.simplify import TRUE, make, size_tree
 
 HEAD, QUERY, KEY = Coordinate("h"), Coordinate("i"), Coordinate("j")
 ZERO = Constant(0)
 
-PLACE_NAMES = ("slot", "query_slot", "key_count")
+FRACTIONS = tuple(f"f{axis}" for axis in AXES)
+"""`fz fy fx`: how far behind a whole position the centre of a sampled box lies."""
+
+PLACE_NAMES = ("slot", "query_slot", "key_count", *FRACTIONS)
 """Names whose meaning a domain gives: see the functions of these names."""
 
-Spatial = Windows | Neighborhood | Overlapping
+Spatial = Windows | Neighborhood | Overlapping | Sampled
 """Domains that are a product over the axes of a grid."""
 
 
@@ -71,7 +84,7 @@ def slot(domain: Domain) -> ScoreTree | None:
     None where the domain has no slots. Outside the domain it is any number.
     """
     match domain:
-        case Windows() | Neighborhood() | Overlapping():
+        case Windows() | Neighborhood() | Overlapping() | Sampled():
             found = reaches(domain)
             return _row_major([reach.slot for reach in found], [reach.number for reach in found])
         case Band(left, _):
@@ -80,6 +93,16 @@ def slot(domain: Domain) -> ScoreTree | None:
             return make("sub", KEY, _steps(KEY, keys, _starts(keys)))
         case PerHeads(domains):
             return _of_each(domain, [slot(each) for each in domains])
+    return None
+
+
+def slot_count(domain: Domain) -> Size | None:
+    """Return how many slots a query has; none where the domain has no fixed number of them."""
+    match domain:
+        case Windows() | Neighborhood() | Overlapping() | Sampled():
+            return _product(tuple(reach.number for reach in reaches(domain)))
+        case Band(left, right):
+            return left + right + 1
     return None
 
 
@@ -132,7 +155,15 @@ def place_names(domain: Domain, grid: Grid) -> Mapping[str, ScoreTree | None]:
         "slot": slot(domain),
         "query_slot": query_slot(domain),
         "key_count": key_count(domain, grid),
+        **_fraction_names(domain),
     }
+
+
+def _fraction_names(domain: Domain) -> Mapping[str, ScoreTree]:
+    if not isinstance(domain, Sampled):
+        return {}
+    found = fractions(domain)
+    return dict(zip(FRACTIONS[-len(found) :], found, strict=True))
 
 
 def with_trees(domain: Domain, change: Callable[[ScoreTree], ScoreTree]) -> Domain:
@@ -146,6 +177,10 @@ def with_trees(domain: Domain, change: Callable[[ScoreTree], ScoreTree]) -> Doma
             changed = change(index)
             assert isinstance(changed, type(index))
             return replace(domain, index=changed)
+        case Sampled(centre):
+            changed = change(centre)
+            assert isinstance(changed, type(centre))
+            return replace(domain, centre=changed)
         case PerHeads(domains):
             return replace(domain, domains=tuple(with_trees(each, change) for each in domains))
     return domain

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import mul
 
-from attnc.dsl.attention import Coordinate, Grid, Neighborhood, Overlapping, ScoreTree, Windows
+from attnc.dsl.attention import (
+    Constant,
+    Coordinate,
+    Grid,
+    Neighborhood,
+    Overlapping,
+    Sampled,
+    ScoreTree,
+    Windows,
+)
 from attnc.dsl.dims import Shape, Size
 from attnc.dsl.scorelang.ranges import Interval, decide, whole_range
 from attnc.dsl.scorelang.simplify import TRUE, make, size_tree
@@ -67,7 +76,7 @@ def ranges(grid: Grid) -> Mapping[str, Interval]:
     }
 
 
-def reaches(domain: Windows | Neighborhood | Overlapping) -> tuple[Reach, ...]:
+def reaches(domain: Windows | Neighborhood | Overlapping | Sampled) -> tuple[Reach, ...]:
     """Return what a query sees along each axis of a domain whose grid is known.
 
     The domain is their product, and slots are counted with the last axis fastest.
@@ -83,6 +92,8 @@ def reaches(domain: Windows | Neighborhood | Overlapping) -> tuple[Reach, ...]:
             return tuple(_truncated(domain, domain.grid, axis) for axis in axes)
         case Overlapping():
             return tuple(_overlapping(domain, domain.grid, axis) for axis in axes)
+        case Sampled():
+            return tuple(_sampled(domain, domain.grid, axis) for axis in axes)
 
 
 def query_slots(domain: Windows) -> tuple[ScoreTree, ...]:
@@ -191,6 +202,27 @@ def _overlapping(domain: Overlapping, grid: Grid, axis: int) -> Reach:
     start = make("sub", window, size_tree(before))
     stop = make("add", window, size_tree(key_size - before))
     return _reach(_inside(start, stop, key), start, 1, key_size, key, query, grid, axis)
+
+
+def _sampled(domain: Sampled, grid: Grid, axis: int) -> Reach:
+    radius, key = domain.radius[axis], along("j", grid.keys, axis)
+    corner = make("floor", centre(domain, axis))
+    start = make("sub", corner, size_tree(radius))
+    stop = make("add", corner, size_tree(radius + 2))
+    slot = make("sub", key, start)
+    number = 2 * radius + 2
+    return Reach(_inside(start, stop, key), start, 1, number, (0, grid.keys[axis]), slot)
+
+
+def centre(domain: Sampled, axis: int) -> ScoreTree:
+    """Return the position around which a query reads, along an axis."""
+    return replace(domain.centre, indices=(*domain.centre.indices, Constant(axis)))
+
+
+def fractions(domain: Sampled) -> tuple[ScoreTree, ...]:
+    """Return how far behind a whole position the centre lies, along each axis."""
+    positions = [centre(domain, axis) for axis in range(len(domain.radius))]
+    return tuple(make("sub", each, make("floor", each)) for each in positions)
 
 
 def _inside(start: ScoreTree, stop: ScoreTree, key: ScoreTree) -> ScoreTree:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from attnc.dsl.attention import (
+    L1,
     Among,
     Apply,
     Constant,
@@ -53,6 +54,8 @@ def _text(tree: ScoreTree) -> str:
             return name
         case Dot():
             return "qk"
+        case L1():
+            return "l1(q, k)"
         case Weight():
             return "w"
         case Load(tensor, ()):

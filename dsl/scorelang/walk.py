@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from attnc.dsl.attention import Among, Apply, Coordinate, Dot, Extent, Load, ScoreTree, Weight
+from attnc.dsl.attention import L1, Among, Apply, Coordinate, Dot, Extent, Load, ScoreTree, Weight
 from attnc.dsl.dims import Size, substitute
 
 COORDINATES = ("b", "h", "i", "j")
@@ -48,6 +48,16 @@ def has_dot(tree: ScoreTree) -> bool:
     return any(isinstance(part, Dot) for part in subtrees(tree))
 
 
+def has_distance(tree: ScoreTree) -> bool:
+    """Say whether the tree reads `l1(q, k)`."""
+    return any(isinstance(part, L1) for part in subtrees(tree))
+
+
+def reads_pair(tree: ScoreTree) -> bool:
+    """Say whether the tree reads the vectors of query and key: `qk` or `l1(q, k)`."""
+    return has_dot(tree) or has_distance(tree)
+
+
 def has_weight(tree: ScoreTree) -> bool:
     """Say whether the tree reads `w`."""
     return any(isinstance(part, Weight) for part in subtrees(tree))
@@ -55,7 +65,7 @@ def has_weight(tree: ScoreTree) -> bool:
 
 def is_scalar(tree: ScoreTree) -> bool:
     """Say whether the tree has one value for all pairs and needs no tensor."""
-    return not any(isinstance(part, (Coordinate, Dot, Weight, Load)) for part in subtrees(tree))
+    return not any(isinstance(part, (Coordinate, Dot, L1, Weight, Load)) for part in subtrees(tree))
 
 
 def replaced(tree: ScoreTree, change: Callable[[ScoreTree], ScoreTree]) -> ScoreTree:
