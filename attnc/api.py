@@ -108,9 +108,10 @@ class Compilation:
         from attnc.backends.reference.backend import function
         from attnc.compiler import passes
         from attnc.compiler.lower import lower
+        from attnc.compiler.recognise import recognise
 
-        lowered = lower(self.graph, function)
         target = self.plan_target
+        lowered = lower(recognise(self.graph, target), function)
         return passes.run(lowered, target, print_after=self.print_after, show=self.show)
 
     @cached_property
