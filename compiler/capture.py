@@ -17,6 +17,7 @@ from attnc.dsl.attention import (
     ArgmaxKeys,
     ArgmaxQueries,
     Attention,
+    Bilinear,
     SoftmaxBoth,
     SoftmaxKeys,
     SoftmaxQueries,
@@ -132,6 +133,8 @@ class _Call:
         """
         if what == "weights" and isinstance(self.attention.normaliser, OVER_QUERIES):
             return self._over_queries(rows)
+        if what == "weights" and isinstance(self.attention.normaliser, Bilinear):
+            return self.output(what)[:, :, rows]  # it mixes by the box of each query
         return self._by_row(what, rows)
 
     def _over_queries(self, rows: list[int]) -> Tensor:

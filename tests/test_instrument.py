@@ -217,3 +217,20 @@ def test_refusals() -> None:
     assert codes_of(wrong.value) == ["E406"]
     with pytest.raises(SpecError):
         attnc.edit(model, {"*": attnc.Edit(post="w * gian[j]", tensors={"gain": image})})
+
+
+def test_rows_of_a_bilinear_mixture() -> None:
+    text = """model m(n = 7) {
+      input q: [b, 2, n, 4]
+      input k: [b, 2, n, 4]
+      input v: [b, 2, n, 4]
+      input c: [b, n, 1]
+      o = attend(q, k, v, domain = sampled(c, 1), normalize = bilinear)
+      output y = o
+    }"""
+    model = attnc.compile(attnc.loads(text)).double()
+    operands = (*streams(), torch.rand(2, 7, 1).double() * 3 + 1)
+    _, whole = attnc.capture(model)(*operands)
+    _, rows = attnc.capture(model, rows=[-1, 2])(*operands)
+    torch.testing.assert_close(rows["m"], whole["m"][:, :, [6, 2]])
+    torch.testing.assert_close(rows["m"].sum(-1), torch.ones(2, 2, 2).double())

@@ -25,6 +25,7 @@ from attnc.dsl.attention import (
     PerHeads,
     RoutedKeys,
     RoutedRegions,
+    Sampled,
     ScoreTree,
     SoftmaxKeys,
     Source,
@@ -181,6 +182,8 @@ def domain_call(domain: Domain) -> tree.Expr:
             return call("routed", [_tensor(index)], {"regions": _list(regions), **_grid(grid)})
         case RoutedKeys(index, _, grid):
             return call("routed", [_tensor(index)], _grid(grid))
+        case Sampled(centre, radius, grid):
+            return call("sampled", [_tensor(centre), _each(radius)], _grid(grid))
         case PerHeads(domains):
             return call("per_heads", map(domain_call, domains))
 

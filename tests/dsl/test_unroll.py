@@ -106,7 +106,7 @@ SHAPES = {
     "k2": "[b, 4, m, 8]", "v2": "[b, 4, m, 6]", "given": "[b, 4, 48, 48]", "wide": "[b, 4, n, d]",
     "narrow": "[b, 4, n, d]", "s": "[4]", "gate": "[b, 4, 48]", "t": "[]", "bias": "[4, 95]",
     "keep": "[b, 48] bool", "group": "[b, 48] int", "near": "[b, 48, 3] int",
-    "regions": "[b, 4, 2] int", "h": "[b, h]", "table": "[4, 11, 15]",
+    "regions": "[b, 4, 2] int", "centre": "[b, 48, 2]", "h": "[b, h]", "table": "[4, 11, 15]",
 }  # fmt: skip
 ATTENDS = [
     "attend(q, k, v)",
@@ -134,6 +134,7 @@ ATTENDS = [
     "attend(q, k, v, domain = blocks([20, 28], [40, 8]))",
     "attend(q, k, v, grid = [6, 8], domain = routed(regions, regions = [2, 2]))",
     "attend(q, k, v, domain = routed(near))",
+    "attend(q, k, v, grid = [6, 8], domain = sampled(centre, 1), score = qk, normalize = bilinear)",
     "attend(q, k, v, normalize = softmax(keys, sink = s[h] + 1), outputs = [weights, lse])",
     "attend(q, k, v, normalize = softmax(queries), renormalize = true)",
     "attend(q, k, v, vq = u, normalize = softmax(keys, queries))",
