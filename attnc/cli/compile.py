@@ -9,6 +9,7 @@ import typer
 
 from attnc.cli.options import ForceOption, SetOption, SpecArgument, TargetOption, VariantOption
 from attnc.cli.outcome import Outcome
+from attnc.cli.progress import at
 
 if TYPE_CHECKING:
     from attnc.compiler.artefact import Artefact
@@ -26,6 +27,13 @@ PrintAfterOption = Annotated[
     str | None,
     typer.Option("--print-after", metavar="PASS", help="Print the graph after this pass."),
 ]
+STAGES = {
+    "module": "lowering and rewriting the graph",
+    "plan": "choosing backends",
+    "kernels": "generating kernels",
+    "artefact": "printing the package",
+}
+"""The stages of a compilation, in order, and what each does."""
 
 
 def compile(
@@ -43,10 +51,14 @@ def compile(
     from attnc.compiler.artefact import write
 
     printed: list[str] = []
+    at(f"checking {spec}")
     graph = api.check(spec, variant, overrides or ())
     compilation = api.Compilation(
         graph, target, print_after=print_after, show=lambda text: printed.append(f"{text}\n")
     )
+    for stage, what in STAGES.items():
+        at(what)
+        getattr(compilation, stage)
     artefact = compilation.artefact
     text = "".join(printed)
     if output == "-":

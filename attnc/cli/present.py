@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from attnc.cli.outcome import Outcome
+from attnc.cli.progress import watched
 from attnc.cli.terminal import ColorChoice, has_color
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import AttncError, EnvironmentLacks
@@ -40,7 +41,8 @@ class InternalError(AttncError):
 def present(command: str, run: Callable[[], Outcome], style: Style) -> int:
     """Run a verb, print what it gives, and return the exit code."""
     try:
-        outcome, exit_code = _outcome(run)
+        with watched(style.json or style.quiet, style.color):
+            outcome, exit_code = _outcome(run)
         _print(command, outcome, exit_code, style)
         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ import typer
 
 from attnc.cli.options import SpecArgument, TargetOption
 from attnc.cli.outcome import Outcome
+from attnc.cli.progress import at
 from attnc.cli.table import table
 from attnc.dsl.render import Json
 
@@ -35,6 +36,7 @@ def verify(
     """Compare every output with a golden file; exit 1 where one is out of tolerance."""
     from attnc import api
 
+    at(f"computing {spec} on {target} in {dtype}")
     report = api.verify(spec, golden, target=target, dtype=dtype, device=device)
     header = ("", "golden", "ours", "shape", "error", "limit", "why")
     text = table(header, [_row(row) for row in report.rows], right=("error", "limit"))

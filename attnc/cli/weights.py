@@ -9,6 +9,7 @@ import typer
 
 from attnc.cli.options import SetOption, SpecArgument, VariantOption
 from attnc.cli.outcome import Outcome
+from attnc.cli.progress import at
 from attnc.cli.table import table
 from attnc.dsl.render import Json
 
@@ -57,6 +58,7 @@ def convert(
     from attnc.compiler.convert import convert
 
     mapping, ours = _sides(spec, source, variant, overrides)
+    at(f"converting {file}")
     report = convert(mapping, ours, file, output, back=back)
     return _reported(report, f"wrote {output}" if report.ok else f"{output} was not written")
 

@@ -56,6 +56,21 @@ def test_a_closed_pipe_is_quiet(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_long_work_tells_a_terminal_what_it_is_at(folder: Path) -> None:
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "attnc", "compile", "small.attn", "-o", "out"],
+        cwd=folder, stdout=subprocess.PIPE, stderr=theirs, check=True,
+        env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = os.read(ours, 1 << 16)
+    os.close(ours)
+    assert b"choosing backends" in seen and b"wrote out" in seen
+    assert done.stdout == b""
+
+
 def test_output_that_the_terminal_cannot_show_is_escaped(folder: Path) -> None:
     (folder / "bad.attn").write_text("attnc 1\nmodel m() {\n  注 = 1\n}\n", encoding="utf-8")
     done = subprocess.run(
