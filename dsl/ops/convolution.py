@@ -141,4 +141,14 @@ ROWS = (
         rules={"conv": _conv, "sides": sides},
         cost=_depthwise_flops,
     ),
+    Op(
+        "unfold",
+        FAMILY,
+        "The windows of a map side by side: [b, c * taps, windows], both row by row.",
+        "x: [b, c, h, w], kernel: window, stride: window = 1, padding: margin = 0, "
+        "dilation: window = 1 -> [b, c * taps(kernel), windows(h, w)]",
+        "F.unfold({x}, {kernel}, dilation={dilation?}, padding={padding?}, stride={stride?})",
+        rules={"taps": lambda bound, kernel: count(per_axis(kernel, 2, "kernel")),
+               "windows": lambda bound, *sizes: count(_conv(bound, *sizes))},
+    ),
 )

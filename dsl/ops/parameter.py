@@ -157,6 +157,7 @@ DOCS: Mapping[str, str] = {
     "eps": "keeps the divisor off zero",
     "equation": 'Einstein notation: "b i d, b j d -> b i j" with or without spaces',
     "factor": "how many pixels along either side go into one",
+    "grid": "places between -1 and 1",
     "groups": "the number of groups of channels",
     "ids": "row numbers",
     "ignore": "a target class that does not count",

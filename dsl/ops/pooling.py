@@ -148,6 +148,16 @@ ROWS = (
         derive=_check_resize,
     ),
     Op(
+        "grid_sample",
+        FAMILY,
+        "Values of a map at given places: [b, y, x, (column, row)] from -1 to 1.",
+        "x: [b, c, h, w], grid: [b, i, j, 2], mode: 'bilinear' | 'nearest' | 'bicubic' = "
+        "'bilinear', padding_mode: 'zeros' | 'border' | 'reflection' = 'zeros', "
+        "align_corners: flag = false -> [b, c, i, j]",
+        "F.grid_sample({x}, {grid}, mode={mode?}, padding_mode={padding_mode?}, "
+        "align_corners={align_corners})",
+    ),
+    Op(
         "pixel_shuffle",
         FAMILY,
         "Channels into pixels: [*, c r^2, h, w] to [*, c, h r, w r].",

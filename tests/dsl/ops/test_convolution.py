@@ -62,10 +62,21 @@ def _depthwise(d: Draw) -> Args:
     }
 
 
+def _unfold(d: Draw) -> Args:
+    return {
+        "x": d.tensor(d.size(), d.size(), d.size(7, 9), d.size(7, 9)),
+        "kernel": d.window(2, 1, 3),
+        "stride": d.window(2, 1, 3),
+        "padding": d.window(2, 0, 2),
+        "dilation": d.window(2, 1, 3),
+    }
+
+
 CASES: dict[str, Build] = {
     **{f"conv{rank}d": _conv(rank) for rank in (1, 2, 3)},
     **{f"conv_transpose{rank}d": _conv_transpose(rank) for rank in (1, 2, 3)},
     "depthwise": _depthwise,
+    "unfold": _unfold,
 }
 
 

@@ -57,6 +57,17 @@ def _resize(d: Draw) -> Args:
     }
 
 
+def _grid_sample(d: Draw) -> Args:
+    b, y, x = d.size(), d.size(), d.size()
+    return {
+        "x": d.tensor(b, d.size(), d.size(), d.size()),
+        "grid": d.tensor(b, y, x, 2),
+        "mode": d.one_of("bilinear", "nearest", "bicubic"),
+        "padding_mode": d.one_of("zeros", "border", "reflection"),
+        "align_corners": d.flag(),
+    }
+
+
 def _pixels(d: Draw) -> Args:
     r = d.integer(1, 3)
     shape = (*d.shape(0, 2), d.size() * r * r, d.size() * r, d.size() * r)
@@ -68,6 +79,7 @@ CASES: dict[str, Build] = {
     **{f"max_pool{rank}d": _pool("max", rank) for rank in (1, 2, 3)},
     **{f"adaptive_avg_pool{rank}d": _adaptive(rank) for rank in (1, 2, 3)},
     "resize": _resize,
+    "grid_sample": _grid_sample,
     "pixel_shuffle": _pixels,
     "pixel_unshuffle": _pixels,
 }
