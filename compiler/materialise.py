@@ -86,6 +86,10 @@ def _geometric(tensor: Tensor, fans: Fans, stream: torch.Generator, a: float, b:
     tensor.copy_(a * (b / a) ** (steps / tensor.numel()))
 
 
+def _multiples(tensor: Tensor, fans: Fans, stream: torch.Generator, step: float) -> None:
+    tensor.copy_(torch.arange(tensor.shape[-1]) * step)
+
+
 def _linear(tensor: Tensor, fans: Fans, stream: torch.Generator) -> None:
     bound = 1 / sqrt(max(fans[0], 1))
     tensor.uniform_(-bound, bound, generator=stream)
@@ -102,6 +106,7 @@ _INITIALISERS: Mapping[str, Callable[..., None]] = {
     "constant": _constant,
     "normal": _normal,
     "trunc_normal": _trunc_normal,
+    "multiples": _multiples,
     "uniform": _uniform,
     "geometric": _geometric,
     "xavier_uniform": _xavier_uniform,

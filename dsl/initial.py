@@ -12,6 +12,7 @@ RULES: Mapping[str, tuple[int, str]] = {
     "constant": (1, "one number everywhere: constant(0.5)"),
     "normal": (1, "normal with mean 0 and a standard deviation: normal(0.02)"),
     "trunc_normal": (1, "the same, cut off at -2 and 2"),
+    "multiples": (1, "0, a number, twice that ... along the last axis: multiples(0.5)"),
     "uniform": (2, "uniform between two bounds: uniform(-0.1, 0.1)"),
     "geometric": (
         2,

@@ -101,6 +101,11 @@ def _geometric(sizes: Sizes, numbers: Numbers, shape: Shape) -> Expr:
     return Call(Attribute(Binary("*", first, powers), "reshape"), sizes)
 
 
+def _multiples(sizes: Sizes, numbers: Numbers, shape: Shape) -> Expr:
+    row = Binary("*", Call(dotted("torch.arange"), sizes[-1:]), numbers[0])
+    return Binary("*", Call(dotted("torch.ones"), sizes), row) if len(shape) > 1 else row
+
+
 def _xavier_uniform(sizes: Sizes, numbers: Numbers, shape: Shape) -> Expr:
     if len(shape) > 1:
         return _drawn("xavier_uniform_", sizes)
@@ -124,6 +129,7 @@ _RULES: Mapping[str, Callable[[Sizes, Numbers, Shape], Expr]] = {
     "constant": _constant,
     "normal": _normal,
     "trunc_normal": _trunc_normal,
+    "multiples": _multiples,
     "uniform": _uniform,
     "geometric": _geometric,
     "xavier_uniform": _xavier_uniform,

@@ -148,7 +148,9 @@ ROWS = (
         "x: [b, c, h, w], kernel: window, stride: window = 1, padding: margin = 0, "
         "dilation: window = 1 -> [b, c * taps(kernel), windows(h, w)]",
         "F.unfold({x}, {kernel}, dilation={dilation?}, padding={padding?}, stride={stride?})",
-        rules={"taps": lambda bound, kernel: count(per_axis(kernel, 2, "kernel")),
-               "windows": lambda bound, *sizes: count(_conv(bound, *sizes))},
+        rules={
+            "taps": lambda bound, kernel: count(per_axis(kernel, 2, "kernel")),
+            "windows": lambda bound, *sizes: count(_conv(bound, *sizes)),
+        },
     ),
 )

@@ -45,6 +45,26 @@ def _limited(bound: Bound, shape: Shape, axis: int, k: Size) -> Shape:
     return replaced(shape, along, k)
 
 
+def _scattered(bound: Bound, shape: Shape, index: Shape, values: Shape, axis: int) -> Shape:
+    """Rule: that of x; the values have it too but along the axis, where they are as many."""
+    along = position(axis, len(shape))
+    for name, found in (("index", index), ("values", values)):
+        if len(found) != len(shape):
+            raise Mismatch(
+                "rank", f"{name} has as many axes as x", parameter=name,
+                expected=f"{len(shape)} axes", found=str(bound.value(name).type),
+            )  # fmt: skip
+    expected = replaced(shape, along, index[along])
+    fits = all(size in (1, wanted) for size, wanted in zip(index, expected, strict=True))
+    if values != expected or not fits:
+        name = "index" if values == expected else "values"
+        raise Mismatch(
+            "shape", "index names a place for every value", parameter=name,
+            expected=f"[{', '.join(map(str, expected))}]", found=str(bound.value(name).type),
+        )  # fmt: skip
+    return shape
+
+
 def _check_fill(bound: Bound) -> Mapping[str, Arg]:
     dtype = bound.value("x").type.dtype
     if dtype in ("int", "bool") and isinstance(bound["value"], float):
@@ -105,6 +125,16 @@ ROWS = (
         "x: real[*s], axis: int = -1, descending: flag = false, stable: flag = true -> int[*s]",
         "{x}.argsort(dim={axis}, descending={descending?}, stable={stable})",
         derive=same_axis,
+    ),
+    Op(
+        "scatter",
+        FAMILY,
+        "x, but the values at index along the axis; index broadcasts to the values, and may name a "
+        "place once.",
+        "x: any[*s], index: int[*t], values: any[*u], axis: int = -1 "
+        "-> any[*scattered(s, t, u, axis)]",
+        "{x}.scatter({axis}, {index}.expand_as({values}), {values})",
+        rules={"scattered": _scattered},
     ),
     Op(
         "where",

@@ -105,4 +105,12 @@ ROWS = (
         "{x}.cumsum({axis})",
         derive=same_axis,
     ),
+    Op(
+        "logcumsumexp",
+        FAMILY,
+        "log(sum(exp(x))) of all elements up to each, along the axis, without overflow.",
+        "x: [*s], axis: int = -1 -> [*s]",
+        "{x}.logcumsumexp({axis})",
+        derive=same_axis,
+    ),
 )

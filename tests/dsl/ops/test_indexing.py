@@ -61,6 +61,23 @@ def _sort(d: Draw) -> Args:
     }
 
 
+def _scatter(d: Draw) -> Args:
+    shape = list(d.shape(1, 3))
+    axis = d.axis(len(shape))
+    shape[axis] = d.size(3, 5)
+    values = list(shape)
+    values[axis] = d.size(1, 3)
+    index = [d.one_of(size, 1) for size in values]
+    index[axis] = values[axis]
+    x = d.tensor(*shape, dtypes=d.ANY)
+    return {
+        "x": x,
+        "index": d.tensor(*index, dtypes=d.INT),
+        "values": d.tensor(*values, dtypes=(x.type.dtype,)),
+        "axis": axis,
+    }
+
+
 def _where(d: Draw) -> Args:
     c, p, q = d.operands(3)
     a = d.tensor(*p, dtypes=d.ANY)
@@ -92,6 +109,7 @@ CASES: dict[str, Build] = {
     "topk": _topk,
     "sort": _sort,
     "argsort": _sort,
+    "scatter": _scatter,
     "where": _where,
     "masked_fill": _masked_fill,
     "one_hot": _one_hot,
@@ -128,6 +146,13 @@ def test_gather_broadcasts_the_index(compute: Compute) -> None:
     (found,) = compute("gather", x=X, index=index, axis=1)
     for b in range(3):
         assert torch.equal(found[b], X[b, index[b, :, 0]])
+
+
+def test_scatter_puts_values_in_place(compute: Compute) -> None:
+    index, values = torch.tensor([[[3], [0]]]).expand(3, 2, 1), torch.zeros(3, 2, 5).double()
+    (found,) = compute("scatter", x=X, index=index, values=values, axis=1)
+    assert not found[:, [0, 3]].any()
+    assert torch.equal(found[:, 1:3], X[:, 1:3])
 
 
 def test_segment_sum_adds_the_rows_of_a_segment(compute: Compute) -> None:

@@ -41,6 +41,11 @@ def _cumsum(d: Draw) -> Args:
     return {"x": d.tensor(*shape, dtypes=d.NUMBER), "axis": d.axis(len(shape))}
 
 
+def _logcumsumexp(d: Draw) -> Args:
+    shape = d.shape(1, 3)
+    return {"x": d.tensor(*shape), "axis": d.axis(len(shape))}
+
+
 CASES: dict[str, Build] = {
     "mean": _over_axes("float", "complex"),
     "sum": _over_axes("float", "int", "complex"),
@@ -53,6 +58,7 @@ CASES: dict[str, Build] = {
     "argmax": _argmax,
     "argmin": _argmax,
     "cumsum": _cumsum,
+    "logcumsumexp": _logcumsumexp,
 }
 
 
