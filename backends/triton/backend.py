@@ -10,6 +10,7 @@ from attnc.backends.triton.launcher import backward_launcher, forward_launcher
 from attnc.backends.triton.operator import operators, plain_kernel
 from attnc.backends.triton.problem import Problem, digest
 from attnc.backends.triton.refusals import reasons_against
+from attnc.backends.triton.streams import Stream
 from attnc.compiler.kernel import Answer, Backend, Kernel, No, Site, Target, Yes
 
 SPACE = "\n" * 3
@@ -57,10 +58,17 @@ class TritonBackend:
 
 
 def _kernels(problem: Problem, site: Site) -> Iterator[str]:
-    formulas = (each.definition for stream in problem.streams for each in stream.formulas())
+    formulas = (each.definition for stream in problem.faces() for each in stream.formulas())
     yield from dict.fromkeys(filter(None, formulas))
+    yield from dict.fromkeys(each for s in problem.faces() for each in _token_functions(s))
     yield from forward_launcher(problem, site)
     yield from backward_launcher(problem, site)
+
+
+def _token_functions(stream: Stream) -> Iterator[str]:
+    if stream.blocks is not None:
+        for side in (stream.blocks.own, stream.blocks.seen):
+            yield from side.tokens.definitions
 
 
 def _shared(problem: Problem, with_plain: bool) -> Iterator[str]:
@@ -69,7 +77,9 @@ def _shared(problem: Problem, with_plain: bool) -> Iterator[str]:
         yield from (shared.RELAID, shared.PLAIN_GRADIENTS)
     if problem.learned:
         yield from (shared.IF_WANTED, shared.READ_GRADIENT)
-    if any(stream.copies for stream in problem.streams):
+    if any(stream.blocks for stream in problem.faces()):
+        yield shared.PLACE_BLOCK
+    if any(stream.copies for stream in problem.faces()):
         yield shared.BY_PAIR
     yield from problem.shared()
 
@@ -78,10 +88,14 @@ def _reasons_for(problem: Problem) -> Iterator[str]:
     yield "no scores are stored; forward and backward are fused"
     if any(stream.inside.left or stream.inside.right for stream in problem.streams):
         yield "tiles without an allowed pair are skipped in closed form"
-    if any(stream.masked for stream in problem.streams):
+    if any(stream.blocks for stream in problem.streams):
+        yield "only pairs of a block and what it sees are computed"
+    if any(stream.masked and stream.blocks is None for stream in problem.streams):
         yield "the mask is computed for every pair"
     copied = sorted({read.tensor for s in problem.streams for read in s.copies.values()})
     if copied:
-        yield f"{', '.join(copied)} is laid out by pair, h * n * m elements"
+        by_block = all(s.blocks for s in problem.streams if s.copies)
+        size = "one block's slots" if by_block else "h * n * m elements"
+        yield f"{', '.join(copied)} is laid out by pair, {size}"
     if problem.learned:
         yield f"gradients of {', '.join(problem.learned)} are deterministic"

@@ -35,8 +35,11 @@ from attnc.dsl.scorelang import (
 from attnc.dsl.scorelang.ranges import Interval
 
 LOG2_E = log2(e)
-VARIABLES = ("qk", "b", "h", "i", "j")
-"""Per pair: `qk` [i, j]; `b` and `h` int64 scalars; `i` and `j` int32 of two axes."""
+VARIABLES = ("qk", "b", "h", "i", "j", "slot_i", "slot_j")
+"""Per pair: `qk` [i, j]; `b` and `h` int64 scalars; the others int32 of two axes.
+
+`slot_i` and `slot_j` are the slots in a block that hold query and key.
+"""
 
 _LONGEST = 60
 _NATURAL_DIVISION = {"floordiv": "{a} // {b}", "mod": "{a} % {b}"}
@@ -86,6 +89,10 @@ class Printer:
                 return self._apply(tree)
             case Weight() | Among():
                 raise Unknown(f"kernels have nothing for `{text(tree)}`")
+
+    def assign(self, tree: ScoreTree, name: str) -> None:
+        """Add a statement that gives the tree a name; what is written later uses the name."""
+        self._known[tree] = self._assign(name, self.expression(tree))
 
     def _apply(self, tree: Apply) -> str:
         row = FUNCTIONS[tree.function]

@@ -6,26 +6,31 @@ from collections.abc import Iterator
 from textwrap import indent
 
 from attnc.backends.triton.kernel import KernelText, kernel_text
+from attnc.backends.triton.orientation import QUERIES_BY_KEYS, product
 from attnc.backends.triton.pieces import (
     at_edges,
     axes,
+    block_constants,
     captures,
+    constants,
     kept,
     key_head,
     key_sizes,
     literal,
-    near,
     needs_product,
+    of_block,
+    of_stream,
     padded,
-    product,
     query_tile,
     rows_of,
     scores,
     stored,
     times,
+    walked,
 )
-from attnc.backends.triton.problem import Problem, Stream
+from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.step import Step
+from attnc.backends.triton.streams import Stream
 from attnc.backends.triton.tiles import Walk, over_keys, walk
 
 LN_2 = 0.6931471805599453
@@ -60,24 +65,25 @@ def _step(problem: Problem, stream: Stream) -> Step:
         f"k_tile = {rows_of(k, key_head(stream), 'near', problem.dim)}",
         f"qk = {product('q_tile', 'tl.trans(k_tile)')}",
     ]
+    held = QUERIES_BY_KEYS
     body = [
-        "cols = first + tl.arange(0, BLOCK_J)",
-        near("cols", m, stream.masked),
+        *walked(stream, "j", "cols", m),
         *(key_lines if reads_k else []),
-        *axes(formulas, "i[:, None]", "cols[None, :]"),
+        *axes(stream, formulas, held),
         *scores(stream),
-        at_edges(stream, [*kept(stream, f"(cols < {m})[None, :]"), _OUTSIDE]),
+        at_edges(stream, [*kept(stream, held, f"(cols < {m})[None, :]"), _OUTSIDE]),
         f"v_tile = {rows_of(v, key_head(stream), 'near', problem.width)}",
         *_ONLINE_SOFTMAX,
     ]
     return Step(
         name=problem.private(f"forward_step{stream.tag}"),
         doc="Add a tile of keys: peak is the largest s, total the sum of exp2(s - peak).",
-        given=("q_tile", k, v) if reads_k else (v,),
+        given=(*of_block(stream, formulas, held), *(("q_tile", k, v) if reads_k else (v,))),
         state=("peak", "total", "acc"),
         coordinate="i",
         strided=(k, v) if reads_k else (v,),
-        sizes=key_sizes(stream),
+        sizes=(*key_sizes(stream), *of_stream(stream)),
+        constants=constants(stream),
         formulas=formulas,
         names=problem.names,
         block="BLOCK_J",
@@ -95,12 +101,12 @@ def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
     doc = "One tile of queries against all its keys."
     return kernel_text(
         problem, "forward", doc, problem.inputs, ["out", *parts, *lse], [*parts, *lse], used,
-        _body(problem, steps, walks),
+        _body(problem, steps, walks), block_constants(problem.streams),
     )  # fmt: skip
 
 
 def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[str]:
-    yield from query_tile(walks)
+    yield from query_tile(problem.blocks, walks)
     yield f"q_tile = {rows_of('q', 'h', 'i', problem.dim)}"
     body = _summed if problem.summed else _joined
     yield from body(problem, steps, walks)

@@ -7,44 +7,21 @@ ds = p * (dp - delta); gradients of q, k and captured tensors are sums of ds tim
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from attnc.backends.triton.expressions import Formula
-from attnc.backends.triton.pieces import axes, kept, literal, needs_product, product, scores, times
-from attnc.backends.triton.problem import Stream
+from attnc.backends.triton.orientation import Orientation, product
+from attnc.backends.triton.pieces import (
+    axes,
+    kept,
+    literal,
+    needs_product,
+    scores,
+    times,
+)
+from attnc.backends.triton.streams import Stream
 
 Slopes = Mapping[str, Formula]
 """Derivatives of the score that a tile multiplies `ds` by; names to hold them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Orientation:
-    """How a kernel holds a tile of pairs.
-
-    Attributes:
-        product: qk; `grad_product` is dp.
-        per_query: index that stretches one value per query over the tile.
-        i, j: coordinates with two axes.
-    """
-
-    product: str
-    grad_product: str
-    per_query: str
-    i: str
-    j: str
-
-
-QUERIES_BY_KEYS = Orientation(
-    product("q_tile", "tl.trans(k_tile)"), product("grad_tile", "tl.trans(v_tile)"),
-    "[:, None]", "i[:, None]", "cols[None, :]",
-)  # fmt: skip
-KEYS_BY_QUERIES = Orientation(
-    product("k_tile", "tl.trans(q_tile)"), product("v_tile", "tl.trans(grad_tile)"),
-    "[None, :]", "near[None, :]", "j[:, None]",
-)  # fmt: skip
-
-
-PAIRS = replace(QUERIES_BY_KEYS, i="i", j="j")
 
 
 def formulas(stream: Stream, slopes: Slopes) -> tuple[Formula, ...]:
@@ -52,13 +29,15 @@ def formulas(stream: Stream, slopes: Slopes) -> tuple[Formula, ...]:
     return (stream.score, *([stream.keep] if stream.keep else []), *slopes.values())
 
 
-def score_gradient(stream: Stream, slopes: Slopes, held: Orientation) -> list[str]:
-    """Return statements for `p`, `ds` and the slopes."""
+def score_gradient(
+    stream: Stream, slopes: Slopes, held: Orientation, placed: bool = False
+) -> list[str]:
+    """Return statements for `p`, `ds` and the slopes; `placed` where coordinates have two axes."""
     computed = formulas(stream, slopes)
     weighted = times("dp", literal(stream.weight, "weight"))
     return [
         *([f"qk = {held.product}"] if needs_product(computed) else []),
-        *axes(computed, held.i, held.j),
+        *([] if placed else axes(stream, computed, held)),
         *scores(stream),
         f"p = tl.exp2(s - lse_tile{held.per_query})",
         f"dp = {held.grad_product}",
@@ -67,11 +46,13 @@ def score_gradient(stream: Stream, slopes: Slopes, held: Orientation) -> list[st
     ]
 
 
-def nothing_outside(stream: Stream, slopes: Slopes, inside: str = "", also: str = "") -> list[str]:
+def nothing_outside(
+    stream: Stream, slopes: Slopes, held: Orientation, inside: str = "", also: str = ""
+) -> list[str]:
     """Return statements that leave nothing of pairs outside, infinite slopes included."""
     uneven = [name for name, each in slopes.items() if {"qk", "i", "j"} & {*each.variables}]
     names = [*([also] if also else []), "ds", *uneven]
-    return [*kept(stream, inside), *(f"{x} = tl.where(keep, {x}, 0.0)" for x in names)]
+    return [*kept(stream, held, inside), *(f"{x} = tl.where(keep, {x}, 0.0)" for x in names)]
 
 
 def sums(slopes: Slopes, along: str = "tl.sum({}, 1)") -> list[str]:

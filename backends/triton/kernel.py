@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from textwrap import indent
 
-from attnc.backends.triton.layout import call, define
+from attnc.backends.triton.layout import WIDTH, call, define, settled
 from attnc.backends.triton.names import Names
 from attnc.backends.triton.problem import Problem
 
-BLOCKS = ("BLOCK_I: tl.constexpr", "BLOCK_J: tl.constexpr", "PRECISION: tl.constexpr")
+CONSTANTS = {"BLOCK_I": "block_i", "BLOCK_J": "block_j", "PRECISION": "dot_precision(q)"}
+"""What kernels are specialised for, and where the launcher has it from."""
+
 OPTIONS = ("num_warps=warps", "num_stages=stages", "enable_fp_fusion=True")
 _STEADY = ("heads", "group")
 """Sizes that a model does not change from call to call."""
@@ -26,6 +28,7 @@ class KernelText:
         pointers: tensors in, then tensors out.
         strided: those of them that come with their strides; the others are contiguous.
         sizes: numbers of heads, rows and the like.
+        constants: further ones, each of them a variable of the launcher in lower case.
         names: how the launcher finds sizes.
         body: blocks of lines.
     """
@@ -35,6 +38,7 @@ class KernelText:
     pointers: tuple[str, ...]
     strided: tuple[str, ...]
     sizes: tuple[str, ...]
+    constants: tuple[str, ...]
     names: Names
     body: tuple[str, ...]
 
@@ -43,7 +47,8 @@ class KernelText:
         parameters = [*self.pointers, *(f"{each}_strides" for each in self.strided), *self.sizes]
         lengths = [f'"{each}"' for each in self.sizes if not each.startswith(_STEADY)]
         decorator = f"@jit(do_not_specialize=[{', '.join(lengths)}])"
-        return define(self.name, [*parameters, *BLOCKS], self.doc, self.body, decorator)
+        parameters += [f"{each}: tl.constexpr" for each in (*CONSTANTS, *self.constants)]
+        return define(self.name, parameters, self.doc, self.body, decorator)
 
     def launch(self, grid: str, depth: int = 1) -> str:
         """Return the launcher's statements, which read `block_i, block_j, warps, stages`.
@@ -56,10 +61,15 @@ class KernelText:
             *self.pointers,
             *(f"{each}.stride()" for each in self.strided),
             *(self.names.host(each) for each in self.sizes),
-            *("block_i", "block_j", "dot_precision(q)", *OPTIONS),
+            *CONSTANTS.values(),
+            *(each.lower() for each in self.constants),
+            *OPTIONS,
         ]
+        before = ""
+        if len(f"{self.name}[({grid},)](") + 4 * (depth + 1) > WIDTH:
+            before, grid = settled(f"programs = {grid}") + "\n", "programs"
         launched = call(f"{self.name}[({grid},)]", arguments, depth + 1)
-        return "with torch.cuda.device_of(q):\n" + indent(launched, "    ")
+        return f"{before}with torch.cuda.device_of(q):\n" + indent(launched, "    ")
 
 
 def kernel_text(
@@ -71,6 +81,7 @@ def kernel_text(
     contiguous: Iterable[str],
     used: Iterable[str],
     body: Iterable[str],
+    constants: Iterable[str] = (),
 ) -> KernelText:
     """Sort out the parameters of a kernel.
 
@@ -82,6 +93,7 @@ def kernel_text(
         contiguous: those of all these that need no strides.
         used: captured tensors, strides and sizes that the body reads.
         body: blocks of lines.
+        constants: what it is specialised for besides the rows of tiles.
     """
     names, used = problem.names, set(used)
     captured = [each.name for each in names.tensors.values() if each.name in used]
@@ -93,6 +105,7 @@ def kernel_text(
         pointers,
         tuple(each for each in pointers if each not in plain),
         tuple(each for each in names.ordered(used) if names.is_size(each)),
+        tuple(constants),
         names,
         tuple(body),
     )

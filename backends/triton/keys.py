@@ -7,7 +7,6 @@ from textwrap import indent
 
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.gradient import (
-    KEYS_BY_QUERIES,
     Slopes,
     formulas,
     nothing_outside,
@@ -17,20 +16,26 @@ from attnc.backends.triton.gradient import (
     weight_name,
 )
 from attnc.backends.triton.kernel import KernelText, kernel_text
+from attnc.backends.triton.orientation import KEYS_BY_QUERIES, product
 from attnc.backends.triton.pieces import (
     at_edges,
+    block_constants,
     captures,
+    constants,
     key_sizes,
+    key_tile,
     literal,
-    near,
+    of_block,
+    of_stream,
     padded,
-    product,
     rows_of,
     stored,
     times,
+    walked,
 )
-from attnc.backends.triton.problem import Problem, Stream
+from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.step import Step
+from attnc.backends.triton.streams import Stream
 from attnc.backends.triton.tiles import Walk, over_queries, walk
 from attnc.dsl.attention import Constant
 
@@ -47,16 +52,16 @@ def _step(problem: Problem, stream: Stream) -> Step:
         slopes = {**slopes, "slope": stream.slope}
     lse, delta = (problem.statistic(stream, name) for name in ("lse", "delta"))
     weight = "" if _is_late(stream, stream.weight) else "weight"
+    held = KEYS_BY_QUERIES
     body = [
-        "rows = first + tl.arange(0, BLOCK_I)",
-        near("rows", "n", stream.masked),
+        *walked(stream, "i", "rows", "n"),
         "at = (b * heads + h) * n + near",
         f"q_tile = {rows_of('q', 'h', 'near', problem.dim)}",
         f"grad_tile = {rows_of('grad_out', 'h', 'near', problem.width)}",
         f"lse_tile = load_lse({lse}, at)",
         f"delta_tile = tl.load({delta} + at)",
-        *score_gradient(stream, slopes, KEYS_BY_QUERIES),
-        at_edges(stream, nothing_outside(stream, slopes, "(rows < n)[None, :]", also="p")),
+        *score_gradient(stream, slopes, held),
+        at_edges(stream, nothing_outside(stream, slopes, held, "(rows < n)[None, :]", also="p")),
         *sums(slopes),
         *([f"p = p * {weight}"] if weight else []),
         f"grad_v_tile = {product('p.to(grad_tile.dtype)', 'grad_tile', 'grad_v_tile')}",
@@ -65,13 +70,17 @@ def _step(problem: Problem, stream: Stream) -> Step:
     return Step(
         name=problem.private(f"keys_step{stream.tag}"),
         doc="Add what a tile of queries gives to the gradients of k and v.",
-        given=("k_tile", "v_tile", "q", "grad_out", lse, delta, *weight_name(stream)),
+        given=(
+            *of_block(stream, formulas(stream, slopes), held),
+            *("k_tile", "v_tile", "q", "grad_out", lse, delta, *weight_name(stream)),
+        ),
         state=(
             "grad_k_tile", "grad_v_tile", *(f"{each.buffer}_sum" for each in stream.of_kind("col"))
         ),
         coordinate="j",
         strided=("q", "grad_out"),
-        sizes=("heads", "n"),
+        sizes=("heads", "n", *of_stream(stream)),
+        constants=constants(stream),
         formulas=formulas(stream, slopes),
         names=problem.names,
         block="BLOCK_I",
@@ -104,18 +113,14 @@ def _kernel(problem: Problem, stream: Stream, step: Step) -> KernelText:
         contiguous=[*statistics, *buffers],
         used=used | captures([stream.weight]),
         body=_body(problem, stream, step, each),
+        constants=block_constants([stream]),
     )
 
 
 def _body(problem: Problem, stream: Stream, step: Step, each: Walk) -> Iterator[str]:
     k, v, m, group = (stream.own(name) for name in ("k", "v", "m", "group"))
     head, heads = ("shared", f"heads // {group}") if stream.grouped else ("h", "heads")
-    yield f"tile, b, {head} = place({m}, {heads}, BLOCK_J)"
-    yield "first_j = tile * BLOCK_J"
-    if "last_j" in " ".join(each.parts()):
-        yield f"last_j = tl.minimum(first_j + BLOCK_J, {m}) - 1"
-    yield "j = first_j + tl.arange(0, BLOCK_J)"
-    yield f"near = tl.minimum(j, {m} - 1)  # past the end the last row again, never stored"
+    yield from key_tile(stream, heads, head, " ".join(each.parts()))
     yield f"k_tile = {rows_of(k, head, 'near', problem.dim)}"
     yield f"v_tile = {rows_of(v, head, 'near', problem.width)}"
     yield f"grad_k_tile = tl.zeros([BLOCK_J, {padded(problem.dim)}], tl.float32)"

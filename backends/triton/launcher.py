@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from textwrap import indent
 
-from attnc.backends.torch_function import TorchFunction
-from attnc.backends.torch_scores import ScoreWriter
 from attnc.backends.triton.forward import forward
 from attnc.backends.triton.keys import keys
 from attnc.backends.triton.layout import call, define, listing
+from attnc.backends.triton.names import Names
 from attnc.backends.triton.pairs import pairs
-from attnc.backends.triton.problem import Problem, Stream, Term
+from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.queries import queries
+from attnc.backends.triton.reads import copies, read_function, reads_of, tensor_gradient
+from attnc.backends.triton.streams import Blocks, Stream
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Coordinate, Load
-from attnc.dsl.scorelang import COORDINATES, coordinates, text
+from attnc.dsl.scorelang import fill
+
+FULL = 64
+"""Rows that a tile has room for even where a block has fewer slots: then it holds several."""
 
 BUSY = 1024
 """Programs that keep a large card busy: sums over a batch are split into parts to have as many."""
@@ -25,7 +27,7 @@ BUSY = 1024
 def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     """Yield the sources of the forward kernel and of its launcher."""
     functions, kernel = forward(problem)
-    yield from (_read_function(problem, site, *read) for read in reads_of(problem, site).items())
+    yield from (read_function(problem, site, *read) for read in reads_of(problem, site).items())
     yield from functions
     yield kernel.definition()
     kept = [f"{name}=None" for name in _parts(problem)]
@@ -35,9 +37,9 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
         "batch, heads, n, _ = q.shape",
         f"out = by_token(q, {problem.width})",
         lse,
-        *_copies(problem, site),
-        _choice(problem, "forward", "n"),
-        kernel.launch("batch * heads * triton.cdiv(n, block_i)"),
+        *copies(problem, site, problem.streams),
+        *_choice(problem, "forward", "n", problem.blocks),
+        kernel.launch(_query_grid(problem)),
         f"return {results}",
     ]
     doc = "Launch the forward kernel."
@@ -52,20 +54,20 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     yield from functions
     yield kernel.definition()
     body = ["batch, heads, n, _ = q.shape", *_recomputed(problem)]
-    body += _copies(problem, site)
+    body += copies(problem, site, problem.faces())
     body += [f"delta{tag} = by_query(q)" for tag in problem.statistics]
     rows = [each for each in problem.terms() if each.kind == "row"]
     body += [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
     body += [
         f"grad_q = by_token(q, {problem.dim})",
-        _choice(problem, "queries", "n"),
-        kernel.launch("batch * heads * triton.cdiv(n, block_i)"),
+        *_choice(problem, "queries", "n", problem.blocks),
+        kernel.launch(_query_grid(problem)),
     ]
-    for stream in problem.streams:
+    for stream in problem.turned:
         functions, kernel = keys(problem, stream)
         yield from functions
         yield kernel.definition()
-        body += _keys_launch(problem, stream, kernel.launch(_key_grid(stream)))
+        body += _keys_launch(problem, stream, kernel.launch(_key_grid(problem, stream)))
     for stream in problem.streams:
         if stream.of_kind("pair"):
             pair_kernel = pairs(problem, stream)
@@ -73,7 +75,7 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
             launched = pair_kernel.launch("parts * tiles", depth=2)
             body += _pairs_launch(problem, stream, launched)
     for number, name in enumerate(problem.learned):
-        body += _tensor_gradient(problem, site, number, name)
+        body += tensor_gradient(problem, site, number, name)
     body.append(listing("return ", problem.gradients))
     yield define(
         problem.private("launch_backward"), problem.backward_arguments,
@@ -87,9 +89,46 @@ def _parts(problem: Problem) -> list[str]:
     return [f"{name}{tag}" for name in ("part", "lse") for tag in problem.statistics]
 
 
-def _choice(problem: Problem, kind: str, length: str) -> str:
+def _choice(problem: Problem, kind: str, length: str, blocks: Blocks | None) -> list[str]:
+    """Return statements that choose tiles, and how many blocks they hold."""
+    if blocks is not None:
+        length = _on_host(blocks.own.slots, problem.names)
+        if blocks.packs:
+            length = str(max(int(length), FULL)) if length.isdigit() else f"max({length}, {FULL})"
     table = problem.private("tiles")
-    return call("block_i, block_j, warps, stages = tile_for", [f'{table}["{kind}"]', length, "q"])
+    arguments = [f'{table}["{kind}"]', length, "q"]
+    chosen = call("block_i, block_j, warps, stages = tile_for", arguments)
+    if blocks is None or not blocks.packs:
+        return [chosen]
+    slots = _on_host(blocks.own.slots, problem.names)
+    return [chosen, f"pack = max(1, min(block_i, block_j) // {slots})"]
+
+
+def _query_grid(problem: Problem) -> str:
+    tiles = "triton.cdiv(n, block_i)"
+    if problem.blocks is not None:
+        tiles = _block_tiles(problem.blocks, "block_i", problem.names)
+    return f"batch * heads * {tiles}"
+
+
+def _key_grid(problem: Problem, stream: Stream) -> str:
+    k = stream.own("k")
+    tiles = f"triton.cdiv({k}.shape[2], block_j)"
+    if stream.blocks is not None:
+        tiles = _block_tiles(stream.blocks, "block_j", problem.names)
+    return f"batch * {k}.shape[1] * {tiles}"
+
+
+def _block_tiles(blocks: Blocks, size: str, names: Names) -> str:
+    """Return the number of tiles of all blocks of the side that stays."""
+    of, slots = (_on_host(each, names) for each in (blocks.own.blocks, blocks.own.slots))
+    if blocks.packs:
+        return f"triton.cdiv({of}, pack) * triton.cdiv(pack * {slots}, {size})"
+    return fill("{a} * {b}", of, f"triton.cdiv({slots}, {size})")
+
+
+def _on_host(size: str, names: Names) -> str:
+    return size if size.isdigit() else names.host(size)
 
 
 def _recomputed(problem: Problem) -> list[str]:
@@ -102,11 +141,6 @@ def _recomputed(problem: Problem) -> list[str]:
     return [*made, call(problem.private("launch"), arguments)]
 
 
-def _key_grid(stream: Stream) -> str:
-    k = stream.own("k")
-    return f"batch * {k}.shape[1] * triton.cdiv({k}.shape[2], block_j)"
-
-
 def _keys_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
     k, v = stream.own("k"), stream.own("v")
     buffers = [each.buffer for each in stream.of_kind("col")]
@@ -114,117 +148,32 @@ def _keys_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
         f"grad_{k} = by_token({k}, {problem.dim})",
         f"grad_{v} = by_token({v}, {problem.width})",
         *(f"{each} = by_query(q, batch, heads, 1, {k}.shape[2])" for each in buffers),
-        _choice(problem, "keys", f"{k}.shape[2]"),
+        *_choice(problem, "keys", f"{k}.shape[2]", stream.blocks),
         launched,
     ]
 
 
 def _pairs_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
-    terms = stream.of_kind("pair")
-    m = f"{stream.own('k')}.shape[2]"
+    terms, names = stream.of_kind("pair"), problem.names
+    n, m, items, alone = "n", f"{stream.own('k')}.shape[2]", "batch", "1"
+    if stream.blocks is not None:
+        n, m = (_on_host(each.slots, names) for each in (stream.blocks.own, stream.blocks.seen))
+        alone = _on_host(stream.blocks.own.blocks, names)
+        items = fill("{a} * {b}", "batch", alone)
     by_batch = any(each.by_batch for each in terms)
-    span = "1" if by_batch else f"max(1, triton.cdiv(batch * tiles, {BUSY}))"
+    span = alone if by_batch else f"max(1, triton.cdiv({items} * tiles, {BUSY}))"
     lines = [
-        _choice(problem, "pairs", "n"),
-        f"tiles = heads * triton.cdiv(n, block_i) * triton.cdiv({m}, block_j)",
+        *_choice(problem, "pairs", n, None),
+        f"tiles = heads * triton.cdiv({n}, block_i) * triton.cdiv({m}, block_j)",
         f"span = {span}",
-        "parts = triton.cdiv(batch, span)",
-        *(f"{each.buffer} = by_query(q, parts, heads, n, {m})" for each in terms),
+        f"parts = triton.cdiv({items}, span)",
+        *(f"{each.buffer} = by_query(q, parts, heads, {n}, {m})" for each in terms),
         launched,
     ]
     reached = {load.tensor for each in terms for load in each.reads}
     wanted = [
         f"wanted[{number}]"
         for number, name in enumerate(problem.learned)
-        if name in {problem.names.tensors[tensor].name for tensor in reached}
+        if name in {names.tensors[tensor].name for tensor in reached}
     ]
     return [f"if {' or '.join(wanted)}:\n" + indent("\n".join(lines), "    ")]
-
-
-Read = tuple[int, Load]
-"""Number of the source, and what its score or weight reads."""
-
-
-def reads_of(problem: Problem, site: Site) -> Mapping[Read, str]:
-    """Return the reads that launchers make in torch, each with the name of its function.
-
-    They give the copies by pair that kernels load, and say which element each pair has read.
-    """
-    names: dict[Read, str] = {}
-    for number, stream in enumerate(problem.streams):
-        learned = (load for term in stream.terms for load in term.reads)
-        scattered = (load for load in learned if not _is_whole(site, number, load))
-        for load in (*stream.copies.values(), *scattered):
-            if (number, load) not in names:
-                name = problem.private(f"read_{problem.names.tensors[load.tensor].name}")
-                while name in names.values():
-                    name += "_"
-                names[number, load] = name
-    return names
-
-
-def _is_whole(site: Site, number: int, load: Load) -> bool:
-    """Say whether each element is read for one value of its indices: `bias[h, i, j]`."""
-    sizes = dict(
-        zip(COORDINATES, (*site.q.shape[:3], site.sources[number][0].shape[2]), strict=True)
-    )
-    shape = site.tensors[site.attention.tensors.index(load.tensor)].shape
-    names = [each.name for each in load.indices if isinstance(each, Coordinate)]
-    in_order = sorted(set(names), key=COORDINATES.index) == names and len(names) == len(shape)
-    return in_order and all(sizes[name] == size for name, size in zip(names, shape, strict=True))
-
-
-def _read_function(problem: Problem, site: Site, read: Read, name: str) -> str:
-    """Write a read as a torch function of the entry's arguments, in the dtype of the tensor."""
-    number, load = read
-    named = replace(site, name=name, attention=replace(site.attention, outputs=("out",)))
-    as_it_is = tuple(replace(type_, dtype="int") for type_ in site.tensors)
-    function = TorchFunction(replace(named, tensors=as_it_is))  # floats would be widened
-    written = ScoreWriter(function, number).factor(replace(load, dtype="int")).text
-    function.site = named
-    return function.source(text(load), written)
-
-
-def _copies(problem: Problem, site: Site) -> list[str]:
-    """Return statements that lay out by pair what scores read by pair."""
-    names, arguments = reads_of(problem, site), ", ".join(problem.names.arguments)
-    return [
-        f"{problem.names.tensors[copy].name} = by_pair({names[number, load]}({arguments}))"
-        for number, stream in enumerate(problem.streams)
-        for copy, load in stream.copies.items()
-    ]
-
-
-def _tensor_gradient(problem: Problem, site: Site, position: int, name: str) -> list[str]:
-    """Return statements for the gradient of a captured tensor, the sum over all its reads."""
-    functions, arguments = reads_of(problem, site), ", ".join(problem.names.arguments)
-    lines: list[str] = []
-    for number, term, load in _gradient_reads(problem, name):
-        head = f"grad_{name} {'+=' if lines else '='} "
-        if _is_whole(site, number, load):
-            lines.append(f"{head}{_summed(term.buffer, load)}.view({name}.shape)")
-        else:
-            reading = f"lambda {name}: {functions[number, load]}({arguments})"
-            lines.append(call(f"{head}read_gradient", [reading, name, term.buffer], depth=2))
-    lines.append(f"grad_{name} = grad_{name}.to({name}.dtype)")
-    return [
-        f"grad_{name} = {name}.new_empty(0)",
-        f"if wanted[{position}]:\n" + indent("\n".join(lines), "    "),
-    ]
-
-
-def _summed(buffer: str, load: Load) -> str:
-    """Return a buffer [b, h, n, m] summed over the axes that a read does not depend on."""
-    read = coordinates(load)
-    axes = [str(axis) for axis, name in enumerate(COORDINATES) if name not in read]
-    several = f"({', '.join(axes)})" if len(axes) > 1 else "".join(axes)
-    return f"{buffer}.sum({several})" if axes else buffer
-
-
-def _gradient_reads(problem: Problem, name: str) -> Iterator[tuple[int, Term, Load]]:
-    """Yield the reads of a captured tensor, with their sources and the terms they belong to."""
-    for number, stream in enumerate(problem.streams):
-        for term in stream.terms:
-            for load in term.reads:
-                if problem.names.tensors[load.tensor].name == name:
-                    yield number, term, load

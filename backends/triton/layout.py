@@ -78,7 +78,8 @@ def loop(start: str, stop: str, step: str, body: str, pipelined: bool = True) ->
 def _docstring(text: str) -> str:
     if len(text) + 10 <= WIDTH:
         return f'"""{text}"""'
-    return f'"""{fill(text, WIDTH - 7, break_long_words=False, break_on_hyphens=False)}\n"""'
+    # on one line the closing quotes, too, must fit
+    return f'"""{fill(text, WIDTH - 10, break_long_words=False, break_on_hyphens=False)}\n"""'
 
 
 def _groups(line: str) -> Iterator[tuple[int, int]]:

@@ -7,10 +7,13 @@ from textwrap import indent
 
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.layout import call
-from attnc.backends.triton.problem import ONE, Stream
+from attnc.backends.triton.orientation import Orientation
+from attnc.backends.triton.streams import Blocks, Stream
 from attnc.backends.triton.tiles import Walk
 from attnc.dsl.attention import Constant
 from attnc.dsl.scorelang import coordinates, fill, has_dot
+
+ONE = Constant(1.0)
 
 
 def padded(width: int) -> int:
@@ -32,13 +35,6 @@ def stored(
     return call("store_rows", arguments)
 
 
-def product(left: str, right: str, into: str = "") -> str:
-    """Return left times right, added to `into` if given; both are tiles."""
-    if into:
-        return f"tl.dot({left}, {right}, {into}, PRECISION)"
-    return f"tl.dot({left}, {right}, None, PRECISION, out_dtype=tl.float32)"
-
-
 def key_head(stream: Stream) -> str:
     """Return the head of k and v that head `h` of q reads."""
     return f"h // {stream.own('group')}" if stream.grouped else "h"
@@ -49,15 +45,90 @@ def key_sizes(stream: Stream) -> tuple[str, ...]:
     return (*((stream.own("group"),) if stream.grouped else ()), stream.own("m"))
 
 
-def query_tile(walks: Iterable[Walk]) -> Iterator[str]:
+def query_tile(blocks: Blocks | None, walks: Iterable[Walk]) -> Iterator[str]:
     """Yield statements that find the queries of this program."""
     text = " ".join(part for walk in walks for part in walk.parts())
-    yield "tile, b, h = place(n, heads, BLOCK_I)"
-    yield "first_i = tile * BLOCK_I"
+    if blocks is None:
+        yield "tile, b, h = place(n, heads, BLOCK_I)"
+        yield "first_i = tile * BLOCK_I"
+        if "last_i" in text:
+            yield "last_i = tl.minimum(first_i + BLOCK_I, n) - 1"
+        yield "rows = first_i + tl.arange(0, BLOCK_I)"
+        yield "i = tl.minimum(rows, n - 1)  # past the end the last row again, never stored"
+        return
+    yield from block_tile(blocks, "i", "heads", "h")
+    yield f"rows = {blocks.own.tokens.rows('slots_i', 'n')}"
+    yield "i = tl.minimum(rows, n - 1)  # for no query the last one, never stored"
+    if "first_i" in text:
+        yield "first_i = tl.min(i)"
     if "last_i" in text:
-        yield "last_i = tl.minimum(first_i + BLOCK_I, n) - 1"
-    yield "rows = first_i + tl.arange(0, BLOCK_I)"
-    yield "i = tl.minimum(rows, n - 1)  # past the end the last row again, never stored"
+        yield "last_i = tl.max(i)"
+
+
+def key_tile(stream: Stream, heads: str, head: str, walk: str) -> Iterator[str]:
+    """Yield statements that find the keys of this program.
+
+    Args:
+        stream: whose keys.
+        heads: expression of their number of heads.
+        head: name for the head.
+        walk: the texts of the walk over queries.
+    """
+    m = stream.own("m")
+    if stream.blocks is not None:
+        yield from block_tile(stream.blocks, "j", heads, head)
+        yield f"j = {stream.blocks.own.tokens.rows('slots_j', m)}"
+        yield f"near = tl.minimum(j, {m} - 1)  # for no key the last one, never stored"
+        return
+    yield f"tile, b, {head} = place({m}, {heads}, BLOCK_J)"
+    yield "first_j = tile * BLOCK_J"
+    if "last_j" in walk:
+        yield f"last_j = tl.minimum(first_j + BLOCK_J, {m}) - 1"
+    yield "j = first_j + tl.arange(0, BLOCK_J)"
+    yield f"near = tl.minimum(j, {m} - 1)  # past the end the last row again, never stored"
+
+
+def of_stream(stream: Stream) -> tuple[str, ...]:
+    """Return the tensors, strides and sizes that a step reads to find its rows."""
+    return () if stream.blocks is None else tuple(stream.blocks.used)
+
+
+def constants(stream: Stream) -> tuple[str, ...]:
+    """Return the constants of a step besides the rows of a tile."""
+    return () if stream.blocks is None else stream.blocks.constants
+
+
+def block_constants(streams: Iterable[Stream]) -> tuple[str, ...]:
+    """Return the constants of a kernel besides the rows of tiles."""
+    return tuple(dict.fromkeys(each for stream in streams for each in constants(stream)))
+
+
+def block_tile(blocks: Blocks, token: str, heads: str, head: str) -> Iterator[str]:
+    """Yield statements that find the block of this program and its slots there."""
+    of, slots = blocks.own.blocks, blocks.own.slots
+    if blocks.packs:
+        of, slots = f"tl.cdiv({of}, PACK)", f"PACK * {slots}"
+    size = f"BLOCK_{token.upper()}"
+    yield call(f"block, start, b, {head} = place_block", [of, slots, heads, size])
+    yield f"slots_{token} = start + tl.arange(0, {size})"
+
+
+def walked(stream: Stream, token: str, rows: str, length: str) -> list[str]:
+    """Return statements for the rows of a tile that is walked, and `near` for those to read."""
+    run = f"first + tl.arange(0, BLOCK_{token.upper()})"
+    if stream.blocks is None:
+        return [f"{rows} = {run}", near(rows, length, stream.masked)]
+    tokens = stream.blocks.seen.tokens.rows(f"slots_{token}", length)
+    return [f"slots_{token} = {run}", f"{rows} = {tokens}", near(rows, length, True)]
+
+
+def of_block(stream: Stream, used: Iterable[Formula], held: Orientation) -> tuple[str, ...]:
+    """Return names of the tile that stays which a step of a source by block reads."""
+    if stream.blocks is None:
+        return ()
+    slots = f"slots_{held.stays}"
+    reads = f"slot_{held.stays}" in variables(used)
+    return ("block", slots) if reads or stream.blocks.packs else ("block",)
 
 
 def near(rows: str, length: str, masked: bool) -> str:
@@ -66,11 +137,15 @@ def near(rows: str, length: str, masked: bool) -> str:
     return held if masked else f"{held} if EDGE else {rows}"
 
 
-def axes(formulas: Iterable[Formula], i: str, j: str) -> list[str]:
+def axes(stream: Stream, formulas: Iterable[Formula], held: Orientation) -> list[str]:
     """Return statements that give the coordinates two axes, as far as formulas read them."""
-    read = {name for each in formulas for name in each.variables}
-    given = (("i", i), ("j", j))
-    return [f"{name} = {value}" for name, value in given if name in read and value != name]
+    given = {"i": f"{held.i}{held.per_query}", "j": f"{held.j}{held.per_key}"}
+    if stream.blocks is not None:
+        for token in "ij":
+            side = stream.blocks.own if token == held.stays else stream.blocks.seen
+            given[f"slot_{token}"] = f"(slots_{token} % {side.slots}){held.stretched(token)}"
+    read = variables(formulas)
+    return [f"{name} = {value}" for name, value in given.items() if name in read]
 
 
 def needs_product(formulas: Iterable[Formula]) -> bool:
@@ -92,9 +167,12 @@ def at_edges(stream: Stream, lines: Iterable[str]) -> str:
     return block if stream.masked else "if EDGE:\n" + indent(block, "    ")
 
 
-def kept(stream: Stream, inside: str = "") -> list[str]:
+def kept(stream: Stream, held: Orientation, inside: str = "") -> list[str]:
     """Return statements for `keep`: the pairs that are allowed and `inside` the lengths."""
-    keep = stream.keep
+    return [*_kept(stream.keep, inside), *_of_one_block(stream, held)]
+
+
+def _kept(keep: Formula | None, inside: str) -> list[str]:
     if keep is None:
         return [f"keep = {inside}"]
     if not inside:
@@ -102,6 +180,15 @@ def kept(stream: Stream, inside: str = "") -> list[str]:
     if keep.name:
         return [keep.assigned("keep"), f"keep = keep & {inside}"]
     return [f"keep = {fill('{a} & {b}', inside, keep.value)}"]
+
+
+def _of_one_block(stream: Stream, held: Orientation) -> list[str]:
+    """Return statements that leave pairs of one block only, where a tile holds several."""
+    if stream.blocks is None or not stream.blocks.packs:
+        return []
+    slots = stream.blocks.own.slots
+    query, key = (f"(slots_{token} // {slots}){held.stretched(token)}" for token in "ij")
+    return ["if PACK > 1:", f"    keep = keep & ({query} == {key})"]
 
 
 def literal(factor: Formula | None, name: str) -> str:

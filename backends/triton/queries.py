@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from attnc.backends.triton.gradient import (
-    QUERIES_BY_KEYS,
     Slopes,
     formulas,
     nothing_outside,
@@ -15,21 +14,27 @@ from attnc.backends.triton.gradient import (
     weight_name,
 )
 from attnc.backends.triton.kernel import KernelText, kernel_text
+from attnc.backends.triton.orientation import QUERIES_BY_KEYS
 from attnc.backends.triton.pieces import (
     at_edges,
+    block_constants,
     captures,
+    constants,
     key_head,
     key_sizes,
     literal,
-    near,
+    of_block,
+    of_stream,
     padded,
     query_tile,
     rows_of,
     stored,
     times,
+    walked,
 )
-from attnc.backends.triton.problem import Problem, Stream
+from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.step import Step
+from attnc.backends.triton.streams import Stream
 from attnc.backends.triton.tiles import Walk, over_keys, walk
 
 _ROWSUM = "tl.sum(grad_tile.to(tl.float32) * {}.to(tl.float32), 1)"
@@ -49,24 +54,28 @@ def _step(problem: Problem, stream: Stream) -> Step:
     slopes: Slopes = {f"{each.buffer}_slope": each.slope for each in stream.of_kind("row")}
     if problem.late_slope is None:
         slopes = {**slopes, "slope": stream.slope}
+    held = QUERIES_BY_KEYS
     body = [
-        "cols = first + tl.arange(0, BLOCK_J)",
-        near("cols", m, stream.masked),
+        *walked(stream, "j", "cols", m),
         f"k_tile = {rows_of(k, key_head(stream), 'near', problem.dim)}",
         f"v_tile = {rows_of(v, key_head(stream), 'near', problem.width)}",
-        *score_gradient(stream, slopes, QUERIES_BY_KEYS),
-        at_edges(stream, nothing_outside(stream, slopes, f"(cols < {m})[None, :]")),
+        *score_gradient(stream, slopes, held),
+        at_edges(stream, nothing_outside(stream, slopes, held, f"(cols < {m})[None, :]")),
         *sums(slopes),
         *through(slopes, "k_tile", "grad_q_tile"),
     ]
     return Step(
         name=problem.private(f"queries_step{stream.tag}"),
         doc="Add what a tile of keys gives to the gradient of q.",
-        given=("q_tile", "grad_tile", "lse_tile", "delta_tile", *weight_name(stream), k, v),
+        given=(
+            *of_block(stream, formulas(stream, slopes), held),
+            *("q_tile", "grad_tile", "lse_tile", "delta_tile", *weight_name(stream), k, v),
+        ),
         state=("grad_q_tile", *(f"{each.buffer}_sum" for each in stream.of_kind("row"))),
         coordinate="i",
         strided=(k, v),
-        sizes=key_sizes(stream),
+        sizes=(*key_sizes(stream), *of_stream(stream)),
+        constants=constants(stream),
         formulas=formulas(stream, slopes),
         names=problem.names,
         block="BLOCK_J",
@@ -94,11 +103,12 @@ def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
         contiguous=[*lse, "grad_lse", *sums_kept],
         used=used,
         body=_body(problem, steps, walks),
+        constants=block_constants(problem.streams),
     )
 
 
 def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[str]:
-    yield from query_tile(walks)
+    yield from query_tile(problem.blocks, walks)
     yield "at = (b * heads + h) * n"
     yield f"q_tile = {rows_of('q', 'h', 'i', problem.dim)}"
     yield f"grad_tile = {rows_of('grad_out', 'h', 'i', problem.width)}"

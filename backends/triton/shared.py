@@ -23,6 +23,15 @@ def place(length, heads, BLOCK: tl.constexpr):
     return program % tiles, b, h
 '''
 
+PLACE_BLOCK = '''\
+@jit
+def place_block(blocks, slots, heads, BLOCK: tl.constexpr):
+    """Block of this program and its first slot there, batch element and head."""
+    tiles = tl.cdiv(slots, BLOCK)
+    tile, b, h = place(blocks * tiles, heads, 1)
+    return tile // tiles, tile % tiles * BLOCK, b, h
+'''
+
 LOAD_ROWS = '''\
 @jit
 def load_rows(x, b, h, rows, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr):

@@ -24,7 +24,8 @@ class Step:
         state: what it changes.
         coordinate: `i` or `j` of the tile that stays; passed where formulas read it.
         strided: tensors whose strides it reads.
-        sizes: numbers of heads and rows that it reads.
+        sizes: numbers of heads and rows, and what else it reads besides formulas.
+        constants: besides the rows of a tile.
         formulas: what it computes with.
         names: the vocabulary of the site.
         block: the number of rows it walks by.
@@ -39,6 +40,7 @@ class Step:
     coordinate: str
     strided: tuple[str, ...]
     sizes: tuple[str, ...]
+    constants: tuple[str, ...]
     formulas: tuple[Formula, ...]
     names: Names
     block: str
@@ -55,7 +57,7 @@ class Step:
         """Names of all parameters; the constants are upper case."""
         placed = [self.coordinate] if self.coordinate in variables(self.formulas) else []
         strides = [f"{each}_strides" for each in self.strided]
-        modes = [self.block] if self.masked else [self.block, "EDGE"]
+        modes = [self.block, *([] if self.masked else ["EDGE"]), *self.constants]
         return [
             *("first", *self.given, *self.state, "b", "h", *placed),
             *(*strides, *self.names.ordered(self.used), *modes, "PRECISION"),

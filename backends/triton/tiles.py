@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from attnc.backends.triton.expressions import Printer
 from attnc.backends.triton.names import Names
-from attnc.backends.triton.problem import Stream
+from attnc.backends.triton.streams import Blocks, Stream
 from attnc.dsl.attention import Constant, ScoreTree
-from attnc.dsl.scorelang import LinearBand, as_size, at_least, coordinates, fill, make
+from attnc.dsl.scorelang import LinearBand, as_size, at_least, coordinates, fill, make, simplify
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +79,24 @@ def over_queries(stream: Stream) -> Side:
 
 
 NOTHING = Constant(0)
+SHORT = 64
+"""Slots that tiles of most cards take at once."""
 _BOUNDS = ("begin", "whole", "rest", "end")
 
 
 def walk(side: Side, stream: Stream, names: Names) -> Walk:
     """Return the loops over the tiles that a band reaches.
 
-    Tiles where every pair is allowed come in a loop of their own, without a mask.
+    Tiles where every pair is allowed come in a loop of their own, without a mask. Of a source by
+    block a tile walks the slots of its block.
 
     Args:
         side: what is walked.
         stream: the source whose pairs they are.
         names: the vocabulary of the site.
     """
+    if stream.blocks is not None:
+        return _block_walk(stream.blocks, names)
     printer = Printer(names, stream.ranges)
     begin, whole, rest, end = (f"{name}{side.tag}" for name in _BOUNDS)
     left, right, block = side.inside.left, side.inside.right, side.block
@@ -120,6 +125,18 @@ def walk(side: Side, stream: Stream, names: Names) -> Walk:
     elif right is not None and not _is_natural(right):  # the first rows may reach nothing
         down = f"tl.maximum({full_stop}, 0) // {block} * {block}"
     return Walk((*lines, f"{rest} = {down}"), tuple(loops), used)
+
+
+def _block_walk(blocks: Blocks, names: Names) -> Walk:
+    seen = blocks.seen
+    printer = Printer(names, {"block": (0, None)})
+    count = printer.expression(simplify(seen.count))
+    stop = f"PACK * {count}" if blocks.packs else count
+    few = isinstance(seen.size, int) and seen.size <= SHORT
+    return Walk(
+        tuple(printer.lines), (Loop("0", stop, True, few),),
+        frozenset((printer.used | blocks.used) - {"b", "h", "block"}),
+    )  # fmt: skip
 
 
 def holds_pair(side: Side, stream: Stream, names: Names) -> tuple[Walk, str]:

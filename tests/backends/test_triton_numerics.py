@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import Tensor
 
 from attnc.backends.reference import function
-from attnc.backends.triton import TritonBackend
-from attnc.compiler.kernel import Kernel, Site, Target, Yes
+from attnc.compiler.kernel import Site
 from attnc.dsl import scorelang
 from attnc.dsl.attention import (
     All,
@@ -33,17 +31,18 @@ from attnc.dsl.attention import (
 )
 from attnc.dsl.attention import Source as Stream
 from attnc.dsl.diagnostics import Collector
-from attnc.dsl.dims import Size, substitute, symbol
+from attnc.dsl.dims import Size, symbol
 from attnc.dsl.graph import TensorType
 from attnc.dsl.spans import Source
 from attnc.dsl.text_reader import read_expression
+
+if TYPE_CHECKING:
+    from tests.backends.conftest import Entry, Harness
 
 torch.set_num_threads(1)
 
 B, N, M = symbol("b"), symbol("n"), symbol("m")
 HEADS = 2
-TARGET = Target("cuda", "90")
-FACTORS = {torch.float32: 10.0, torch.float16: 1.5, torch.bfloat16: 1.5}
 
 
 @dataclass(frozen=True)
@@ -224,124 +223,30 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fill new tensors with NaN: what a kernel forgets to write, or reads too early, shows."""
-    empty = torch.empty
-
-    def nan(*args: object, **options: object) -> Tensor:
-        made: Tensor = empty(*args, **options)  # type: ignore[call-overload]
-        return made.fill_(float("nan")) if made.is_floating_point() else made
-
-    monkeypatch.setattr(torch, "empty", nan)
-
-
-def inputs(case: Case, dtype: torch.dtype, device: str = "cpu") -> list[Tensor]:
-    """Return random arguments of the entry, representable in `dtype`, as float64 or ints."""
-    site = case.site()
-    generator = torch.Generator().manual_seed(7)
-    sizes = {"b": case.b, "n": case.n, "m": case.m}
-    types = [site.q, *(type_ for pair in site.sources for type_ in pair), *site.tensors]
-    names = ["q", *"kv" * len(site.sources), *case.tensors]
-    made = []
-    for name, type_ in zip(names, types, strict=True):
-        shape = [int(str(substitute(size, sizes))) for size in type_.shape]
-        made.append(_random(name, type_, shape, generator).to(device))
-    return [x.to(dtype).double() if x.is_floating_point() else x for x in made]
-
-
-def _random(name: str, type_: TensorType, shape: list[int], generator: torch.Generator) -> Tensor:
-    if type_.dtype == "int":
-        return torch.randint(0, 5, shape, generator=generator)
-    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
-    if type_.dtype == "bool":
-        return (uniform > 0.3) & (torch.arange(shape[0]) > 0).view(-1, *[1] * (len(shape) - 1))
-    drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
-    special = {
-        "near": lambda: drawn.relu(),
-        "heat": lambda: uniform + 0.5,
-        "forbid": lambda: torch.where(uniform > 0.6, -torch.inf, drawn),
-    }
-    return special.get(name, lambda: drawn)()
-
-
-Entry = Callable[..., Tensor | tuple[Tensor, ...]]
-
-
-def run(entry: Entry, given: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Return results and all gradients of a random combination of the results, as float64."""
-    arguments = [
-        x.detach().to(dtype).requires_grad_() if x.is_floating_point() else x for x in given
-    ]
-    results = entry(*arguments)
-    results = results if isinstance(results, tuple) else (results,)
-    generator = torch.Generator().manual_seed(8)
-    loss = torch.zeros((), dtype=torch.float64, device=given[0].device)
-    for result in results:
-        factor = torch.randn(result.shape, generator=generator, dtype=torch.float64)
-        finite = result.masked_fill(result.isneginf(), 0.0)
-        loss = loss + (finite.double() * factor.to(dtype).double().to(loss.device)).sum()
-    torch.autograd.backward(loss)
-    floats = [x for x in arguments if x.is_floating_point()]
-    grads = [torch.zeros_like(x) if x.grad is None else x.grad for x in floats]
-    return [x.detach().double() for x in (*results, *grads)]
-
-
-def error(x: Tensor, exact: Tensor) -> float:
-    """Return |x - exact| / |exact|, -inf counting as a number of its own."""
-    x, exact = (each.masked_fill(each.isneginf(), -9.0) for each in (x, exact))
-    return float((x - exact).norm() / exact.norm().clamp_min(1e-30))
-
-
-def check(entry: Entry, case: Case, dtype: torch.dtype, given: Sequence[Tensor]) -> None:
-    """Compare with float64 by the rule of error.
-
-    A scalar's error may be small by luck; each result may have that of the median one.
-    """
-    plain = function(case.site())
-    exact = run(plain, given, torch.float64)
-    ours = run(entry, given, dtype)
-    eager = [error(x, true) for x, true in zip(run(plain, given, dtype), exact, strict=True)]
-    for place, (x, own, true) in enumerate(zip(ours, eager, exact, strict=True)):
-        allowed = FACTORS[dtype] * max(own, median(eager))
-        assert error(x, true) <= allowed, f"result {place} of {[*x.shape]}"
-
-
-LoadKernels = Callable[[Site, Kernel], ModuleType]
-
-
-def interpreted(case: Case, load: LoadKernels, monkeypatch: pytest.MonkeyPatch) -> Entry:
+def interpreted(case: Case, harness: Harness) -> Entry:
     """Return the entry; without a fallback its kernels run on the CPU, in the interpreter."""
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU: the same cases run on it")
-    assert isinstance(TritonBackend().can(case.site(), TARGET), Yes)
-    names = vars(module_of(case, load))
-    monkeypatch.setitem(names, "tile_for", lambda tiles, length, q: (*case.tile, 4, 1))
-    entry: Entry = names["attend"]
-    return entry
+    return harness.interpreted(case.site(), case.tile)
 
 
-def module_of(case: Case, load: LoadKernels) -> ModuleType:
-    """Return the kernels of a case."""
-    site = case.site()
-    return load(site, TritonBackend().build(site, TARGET))
+def inputs(case: Case, harness: Harness, dtype: torch.dtype) -> list[Tensor]:
+    return harness.inputs(case.site(), {"b": case.b, "n": case.n, "m": case.m}, dtype)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_float32(name: str, load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float32(name: str, harness: Harness) -> None:
     case = CASES[name]
-    entry = interpreted(case, load_kernels, monkeypatch)
-    check(entry, case, torch.float32, inputs(case, torch.float32))
+    entry, given = interpreted(case, harness), inputs(case, harness, torch.float32)
+    harness.check(entry, case.site(), torch.float32, given)
 
 
 HALF = ["plain", "causal", "wide band", "table", "bias", "grouped", "two sources", "lse", "softcap"]
 
 
 @pytest.mark.parametrize("name", HALF)
-def test_float16(name: str, load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float16(name: str, harness: Harness) -> None:
     case = CASES[name]
-    entry = interpreted(case, load_kernels, monkeypatch)
-    check(entry, case, torch.float16, inputs(case, torch.float16))
+    entry, given = interpreted(case, harness), inputs(case, harness, torch.float16)
+    harness.check(entry, case.site(), torch.float16, given)
 
 
 def packed(given: Sequence[Tensor]) -> list[Tensor]:
@@ -365,49 +270,41 @@ def backwards(given: Sequence[Tensor]) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("layout", [packed, shared_keys, backwards])
-def test_any_strides(
-    layout: Callable[[Sequence[Tensor]], list[Tensor]],
-    load_kernels: LoadKernels,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_any_strides(layout: Callable[[Sequence[Tensor]], list[Tensor]], harness: Harness) -> None:
     case = Case(["qk * 0.25"], [Causal()], n=40, m=40, dims=(24, 24), keys=[N])
-    entry = interpreted(case, load_kernels, monkeypatch)
-    views = layout([x.float() for x in inputs(case, torch.float32)])
+    entry = interpreted(case, harness)
+    views = layout([x.float() for x in inputs(case, harness, torch.float32)])
     assert not all(x.is_contiguous() for x in views)
-    expected = run(entry, [x.contiguous() for x in views], torch.float32)
-    ours = run(entry, views, torch.float32)
+    expected = harness.run(entry, [x.contiguous() for x in views], torch.float32)
+    ours = harness.run(entry, views, torch.float32)
     assert all(torch.equal(x, y) for x, y in zip(ours, expected, strict=True))
 
 
-def test_pairs_outside_have_no_gradient_even_of_infinite_slope(
-    load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pairs_outside_have_no_gradient_even_of_infinite_slope(harness: Harness) -> None:
     case = Case(["qk * 0.25 + log(near[i, j])"], ["near[i, j] > 0"], tensors={"near": table(N, M)})
-    entry = interpreted(case, load_kernels, monkeypatch)
-    given = inputs(case, torch.float32)
-    gradient = run(entry, given, torch.float32)[4]
-    exact = run(function(case.site()), given, torch.float64)[4]
+    entry = interpreted(case, harness)
+    given = inputs(case, harness, torch.float32)
+    gradient = harness.run(entry, given, torch.float32)[4]
+    exact = harness.run(function(case.site()), given, torch.float64)[4]
     assert torch.equal(gradient == 0, given[3] == 0)
-    assert error(gradient, exact.nan_to_num(nan=0.0)) < 1e-6
+    assert harness.error(gradient, exact.nan_to_num(nan=0.0)) < 1e-6
 
 
-def test_gradients_of_tables_are_the_same_in_every_run(
-    load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gradients_of_tables_are_the_same_in_every_run(harness: Harness) -> None:
     case = CASES["table of a grid"]
-    entry = interpreted(case, load_kernels, monkeypatch)
-    given = inputs(case, torch.float32)
-    first, second = (run(entry, given, torch.float32)[4] for _ in range(2))
+    entry = interpreted(case, harness)
+    given = inputs(case, harness, torch.float32)
+    first, second = (harness.run(entry, given, torch.float32)[4] for _ in range(2))
     assert torch.equal(first, second)
 
 
 def test_no_kernel_runs_for_a_table_that_needs_no_gradient(
-    load_kernels: LoadKernels, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES["table of a grid"]
-    entry = interpreted(case, load_kernels, monkeypatch)
-    q, k, v, bias = (x.float() for x in inputs(case, torch.float32))
-    monkeypatch.setitem(vars(module_of(case, load_kernels)), "attend_pairs", None)
+    entry = interpreted(case, harness)
+    q, k, v, bias = (x.float() for x in inputs(case, harness, torch.float32))
+    monkeypatch.setitem(vars(harness.module(case.site())), "attend_pairs", None)
     result = entry(q.requires_grad_(), k, v, bias)
     assert isinstance(result, Tensor)
     torch.autograd.backward(result.sum())
@@ -418,10 +315,10 @@ def test_no_kernel_runs_for_a_table_that_needs_no_gradient(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
 @pytest.mark.parametrize("name", CASES)
-def test_on_the_gpu(name: str, dtype: torch.dtype, load_kernels: LoadKernels) -> None:
+def test_on_the_gpu(name: str, dtype: torch.dtype, harness: Harness) -> None:
     case = CASES[name]
-    module = module_of(case, load_kernels)
-    check(vars(module)["attend"], case, dtype, inputs(case, dtype, "cuda"))
+    given = [x.cuda() for x in inputs(case, harness, dtype)]
+    harness.check(vars(harness.module(case.site()))["attend"], case.site(), dtype, given)
 
 
 @pytest.mark.gpu
@@ -429,8 +326,8 @@ def test_on_the_gpu(name: str, dtype: torch.dtype, load_kernels: LoadKernels) ->
 @pytest.mark.parametrize("length", [1000, 4096])
 @pytest.mark.parametrize("width", [32, 64, 128])
 @pytest.mark.parametrize("name", ["plain", "causal", "wide band", "table", "bias", "grouped"])
-def test_long_on_the_gpu(name: str, width: int, length: int, load_kernels: LoadKernels) -> None:
+def test_long_on_the_gpu(name: str, width: int, length: int, harness: Harness) -> None:
     """The tiles of long sequences, in the dtype that they are meant for."""
     case = replace(CASES[name], dims=(width, width), n=length, m=length, b=1)
-    module = module_of(case, load_kernels)
-    check(vars(module)["attend"], case, torch.bfloat16, inputs(case, torch.bfloat16, "cuda"))
+    given = [x.cuda() for x in inputs(case, harness, torch.bfloat16)]
+    harness.check(vars(harness.module(case.site()))["attend"], case.site(), torch.bfloat16, given)

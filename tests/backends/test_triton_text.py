@@ -23,9 +23,11 @@ from attnc.dsl.attention import (
     Coordinate,
     Dot,
     Extent,
+    Grid,
     Load,
     ScoreTree,
     Source,
+    Windows,
 )
 from attnc.dsl.dims import symbol
 from attnc.dsl.graph import TensorType
@@ -78,11 +80,24 @@ def long_site() -> Site:
     )
 
 
+def windows_site() -> Site:
+    """Return shifted windows with a table by distance in the window."""
+    domain = Windows((7, 7), (3, 3), (1, 1), grid=Grid((56, 56), (56, 56)))
+    down = make("sub", make("floordiv", I_, Constant(56)), make("floordiv", J_, Constant(56)))
+    right = make("sub", make("mod", I_, Constant(56)), make("mod", J_, Constant(56)))
+    places = (H_, *(make("add", each, Constant(6)) for each in (down, right)))
+    score = make("add", SCALED, Load("table", places))
+    attention = Attention((Source(domain, score),), tensors=("table",))
+    x = TensorType((B, 4, 56 * 56, 32))
+    return Site("attend", attention, x, ((x, x),), (TensorType((4, 13, 13)),))
+
+
 SITES = {
     "plain": site(Source(All(), SCALED)),
     "lse": site(Source(Causal(), SCALED), outputs=("lse", "out")),
     "table": causal_table(64),
     "long": long_site(),
+    "windows": windows_site(),
 }
 
 
@@ -143,6 +158,15 @@ def test_products_with_numbers_are_folded_into_base_2() -> None:
     text = file(site(Source(All(), SCALED)))
     assert "s = qk * 0.36067376022224085\n" in text  # 0.25 * log2(e)
     assert "grad_q_tile * 0.25," in text
+
+
+def test_windows_walk_their_own_tokens_and_read_one_table_of_all() -> None:
+    text = file(windows_site())
+    walks = re.findall(r"for first in .*", text)
+    assert len(walks) == 3 and all("(0, PACK * 49, BLOCK_" in walk for walk in walks)
+    assert "def attend_token(block, slot, length, PACK: tl.constexpr):" in text
+    assert "i // 7 - j // 7 + 6, i % 7 - j % 7 + 6" in text
+    assert "pair_grad = by_query(q, parts, heads, 49, 49)" in text
 
 
 def test_division_is_plain_where_it_cannot_go_wrong() -> None:

@@ -1,0 +1,199 @@
+"""From a source of a site to the streams of the kernels that walk its keys and its queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from attnc.backends.triton.expressions import Formula, formula, in_bits
+from attnc.backends.triton.layouts import View
+from attnc.backends.triton.local import Anchor, local_read
+from attnc.backends.triton.names import Names
+from attnc.backends.triton.streams import Blocks, Stream, Term
+from attnc.backends.triton.tokens import blocked_side
+from attnc.backends.triton.views import Blocked, condition_within
+from attnc.compiler.kernel import Site
+from attnc.dsl.attention import Apply, Constant, Coordinate, Dot, Load, ScoreTree
+from attnc.dsl.scorelang import (
+    COORDINATES,
+    LinearBand,
+    allowed,
+    band,
+    coordinates,
+    derivative,
+    loads,
+    simplify,
+    text,
+    whole_range,
+)
+from attnc.dsl.scorelang.ranges import Interval
+
+ZERO = Constant(0.0)
+_SLOTS = {"i": Coordinate("slot_i"), "j": Coordinate("slot_j")}
+
+
+def read_streams(
+    site: Site, names: Names, number: int, summed: bool, found: Blocked | None
+) -> tuple[Stream, Stream]:
+    """Return a source as its queries see it and as its keys do.
+
+    Args:
+        site: what to compute.
+        names: the vocabulary of the site.
+        number: of the source.
+        summed: whether sources are normalised alone.
+        found: the source by block, if it is to be walked so.
+
+    Raises:
+        Unknown: a size that scores need cannot be told from the tensors' shapes.
+    """
+    tag = str(number) if len(site.sources) > 1 else ""
+    reader = _Reader(site, names, number, tag, summed)
+    if found is None:
+        stream = reader.stream(None)
+        return stream, stream
+    sides = (found.views.by_query, found.views.by_key)
+    by_query, by_key = zip(sides, found.anchors, strict=True)
+    stream = reader.stream(_Facing(*by_query, "", ("i", "j")))
+    if by_query == by_key:
+        return stream, stream
+    return stream, reader.stream(_Facing(*by_key, "_turned", ("j", "i")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Facing:
+    """One way to walk a source by block.
+
+    Attributes:
+        view: its blocks; `anchors` what is known of positions in them.
+        anchors: of both tokens.
+        suffix: of the names of functions.
+        tokens: coordinate of the side that stays, and of that which is walked.
+    """
+
+    view: View
+    anchors: Sequence[Anchor]
+    suffix: str
+    tokens: tuple[str, str]
+
+
+class _Reader:
+    """Reads one source of a site.
+
+    Reads of float tensors by pair, such as `table[h, i - j + 7]`, are replaced by reads of copies
+    that are laid out by pair: wide loads in place of a gather in the innermost loop.
+    """
+
+    def __init__(self, site: Site, names: Names, number: int, tag: str, summed: bool) -> None:
+        self._site, self._names, self._tag, self._summed = site, names, tag, summed
+        self._source = site.attention.sources[number]
+        self._key = site.sources[number][0]
+        batch, heads, queries, _ = site.q.shape
+        sizes = {"b": batch, "h": heads, "i": queries}
+        self._ranges: Mapping[str, Interval] = {
+            **{name: whole_range(size) for name, size in sizes.items()},
+            "j": (0, None),  # keys of the last tile run past the end
+        }
+        self._copies: dict[str, Load] = {}
+        self._facing: _Facing | None = None
+
+    def stream(self, facing: _Facing | None) -> Stream:
+        """Return the source with its formulas."""
+        self._facing, self._copies = facing, {}
+        source, given = self._source, simplify(self._source.score)
+        weight = source.weight if self._summed else None
+        weight = None if weight is None else simplify(weight)
+        score = self._with_copies(given)
+        inside = band(source.domain) if facing is None else LinearBand()
+        keep = allowed(source) if facing is None else condition_within(source, facing.view)
+        terms = [*self._terms(score, False), *(self._terms(weight, True) if weight else ())]
+        return Stream(
+            self._tag,
+            inside or LinearBand(),
+            None if facing is None else self._blocks(facing),
+            inside is None or source.mask is not None or facing is not None,
+            self._key.shape[1] != self._site.q.shape[1],
+            self._formula(in_bits(score), "score", f"{text(given)}, times log2(e)."),
+            self._copies,
+            None if keep is None else self._formula(keep, "keep", f"{text(keep)}."),
+            self._formula(derivative(score, Dot()), "slope", "d score / d qk."),
+            None if weight is None else self._formula(weight, "weight", f"{text(weight)}."),
+            tuple(terms),
+            text(given),
+            self._ranges,
+        )
+
+    def _blocks(self, facing: _Facing) -> Blocks:
+        view, heads = facing.view, self._site.q.shape[1]
+        assert isinstance(heads, int) or view.even
+        sides = [view.own] if view.own == view.seen else [view.own, view.seen]
+        stems = ["token"] if len(sides) == 1 else [_STEMS[token] for token in facing.tokens]
+        own, *rest = (
+            blocked_side(
+                f"{self._site.name}_{stem}{self._tag}{facing.suffix}", layouts, self._names,
+                heads if isinstance(heads, int) else 1, view.packs,
+            )
+            for stem, layouts in zip(stems, sides, strict=True)
+        )  # fmt: skip
+        return Blocks(own, rest[0] if rest else own, view.packs)
+
+    def _formula(self, tree: ScoreTree, name: str, doc: str) -> Formula:
+        suffix = self._facing.suffix if self._facing else ""
+        function = f"{self._site.name}_{name}{self._tag}{suffix}"
+        return formula(simplify(tree), function, doc, self._names, self._ranges)
+
+    def _with_copies(self, tree: ScoreTree) -> ScoreTree:
+        """Replace float reads by pair."""
+        match tree:
+            case Load(tensor, _, "float") if _kind(tree) == "pair":
+                read = local_read(tree, self._facing.anchors) if self._facing else tree
+                assert read is not None, "blocks whose reads differ are not walked by block"
+                name = next((n for n, each in self._copies.items() if each == read), None)
+                name = name or self._names.spread(tensor)
+                self._copies[name] = read
+                return Load(name, tuple(self._places(coordinates(read))))
+            case Apply(_, arguments):
+                inner = tuple(self._with_copies(argument) for argument in arguments)
+                return replace(tree, arguments=inner)
+        return tree
+
+    def _places(self, read: frozenset[str]) -> Iterator[ScoreTree]:
+        """Yield where a copy is read along each of its axes."""
+        for name in COORDINATES:
+            token: ScoreTree = Coordinate(name)
+            if self._facing is not None:
+                token = _SLOTS.get(name, token)
+            yield token if name in read else Constant(0)
+
+    def _terms(self, tree: ScoreTree, of_weight: bool) -> Iterator[Term]:
+        """Group the reads in a tree by the axes they depend on and by their slope."""
+        groups: dict[tuple[str, ScoreTree], list[Load]] = {}
+        for load in _reached(tree):
+            kind = "row" if of_weight else self._kind(load)
+            read = self._copies.get(load.tensor, load)
+            groups.setdefault((kind, derivative(tree, load)), []).append(read)
+        counts: dict[str, int] = {}
+        for (kind, slope), reads in groups.items():
+            stem = f"{'weight' if of_weight else kind}_grad{self._tag}"
+            count = counts[kind] = counts.get(kind, 0) + 1
+            buffer = stem if count == 1 else f"{stem}_{count}"
+            by_batch = any("b" in coordinates(load) for load in reads)
+            written = self._formula(slope, f"{buffer}_slope", "d score / d read.")
+            yield Term(buffer, kind, written, tuple(reads), of_weight, by_batch)
+
+    def _kind(self, load: Load) -> str:
+        return "pair" if load.tensor in self._copies else _kind(load)
+
+
+_STEMS = {"i": "query", "j": "key"}
+
+
+def _reached(tree: ScoreTree) -> Iterator[Load]:
+    """Yield the loads of float tensors on which a tree depends smoothly."""
+    for reads in loads(tree).values():
+        yield from (load for load in reads if derivative(tree, load) != ZERO)
+
+
+def _kind(load: Load) -> str:
+    axes = coordinates(load) & {"i", "j"}
+    return "pair" if len(axes) == 2 else "col" if "j" in axes else "row"

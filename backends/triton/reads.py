@@ -1,0 +1,150 @@
+"""Reads of captured tensors that launchers make in torch: copies for kernels, and gradients.
+
+A copy holds for each pair what a score reads there. The gradient of a tensor is scattered from
+those of all pairs by the same read of the numbers of its elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from textwrap import indent
+
+from attnc.backends.torch_function import TorchFunction
+from attnc.backends.torch_scores import ScoreWriter
+from attnc.backends.triton.layout import call
+from attnc.backends.triton.problem import Problem
+from attnc.backends.triton.streams import Stream, Term
+from attnc.compiler.kernel import Site
+from attnc.dsl.attention import Coordinate, Load
+from attnc.dsl.dims import Size
+from attnc.dsl.scorelang import COORDINATES, coordinates, text
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a score or weight reads.
+
+    Attributes:
+        source: number of the source.
+        load: of the captured tensor.
+        queries: how many values `i` takes; `keys` likewise for `j`: slots where they are slots.
+    """
+
+    source: int
+    load: Load
+    queries: Size
+    keys: Size
+
+
+def reads_of(problem: Problem, site: Site) -> Mapping[Read, str]:
+    """Return the reads that launchers make, each with the name of its function."""
+    copied = (read for _, read in _copied(problem, site, (*problem.streams, *problem.turned)))
+    learned = (read for _, read in _learned(problem, site))
+    scattered = (read for read in learned if not _is_whole(site, read))
+    names: dict[Read, str] = {}
+    for read in (*copied, *scattered):
+        if read not in names:
+            name = problem.private(f"read_{problem.names.tensors[read.load.tensor].name}")
+            while name in names.values():
+                name += "_"
+            names[read] = name
+    return names
+
+
+def read_function(problem: Problem, site: Site, read: Read, name: str) -> str:
+    """Write a read as a torch function of the entry's arguments, in the dtype of the tensor."""
+    named = replace(site, name=name, attention=replace(site.attention, outputs=("out",)))
+    as_it_is = tuple(replace(type_, dtype="int") for type_ in site.tensors)
+    by_slot = _with_lengths(named, read)
+    function = TorchFunction(replace(by_slot, tensors=as_it_is))  # floats would be widened
+    written = ScoreWriter(function, read.source).factor(replace(read.load, dtype="int")).text
+    function.site = named
+    return function.source(text(read.load), written)
+
+
+def copies(problem: Problem, site: Site, streams: Iterable[Stream]) -> list[str]:
+    """Return statements that lay out by pair what scores read by pair."""
+    names, arguments = reads_of(problem, site), ", ".join(problem.names.arguments)
+    lines = [
+        f"{problem.names.tensors[copy].name} = by_pair({names[read]}({arguments}))"
+        for copy, read in _copied(problem, site, streams)
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def tensor_gradient(problem: Problem, site: Site, position: int, name: str) -> list[str]:
+    """Return statements for the gradient of a captured tensor, the sum over all its reads."""
+    functions, arguments = reads_of(problem, site), ", ".join(problem.names.arguments)
+    lines: list[str] = []
+    for term, read in _learned(problem, site):
+        if problem.names.tensors[read.load.tensor].name != name:
+            continue
+        head = f"grad_{name} {'+=' if lines else '='} "
+        if _is_whole(site, read):
+            lines.append(f"{head}{_summed(term.buffer, read.load)}.view({name}.shape)")
+        else:
+            reading = f"lambda {name}: {functions[read]}({arguments})"
+            lines.append(call(f"{head}read_gradient", [reading, name, term.buffer], depth=2))
+    lines.append(f"grad_{name} = grad_{name}.to({name}.dtype)")
+    return [
+        f"grad_{name} = {name}.new_empty(0)",
+        f"if wanted[{position}]:\n" + indent("\n".join(lines), "    "),
+    ]
+
+
+def _copied(problem: Problem, site: Site, streams: Iterable[Stream]) -> Iterator[tuple[str, Read]]:
+    """Yield what trees call each copy, and what it holds."""
+    for stream in streams:
+        for copy, load in stream.copies.items():
+            yield copy, _by_pair(problem, site, stream, load)
+
+
+def _learned(problem: Problem, site: Site) -> Iterator[tuple[Term, Read]]:
+    """Yield the reads of all captured tensors that the loss reaches, with their terms."""
+    for number, stream in enumerate(problem.streams):
+        queries, keys = site.q.shape[2], site.sources[number][0].shape[2]
+        for term in stream.terms:
+            for load in term.reads:
+                plain = Read(number, load, queries, keys)
+                is_pair = term.kind == "pair"
+                yield term, _by_pair(problem, site, stream, load) if is_pair else plain
+
+
+def _by_pair(problem: Problem, site: Site, stream: Stream, load: Load) -> Read:
+    """Return a read by pair: of tokens, or of slots where the stream is walked by block."""
+    faces = (*problem.streams, *problem.turned)
+    at = next(at for at, each in enumerate(faces) if each is stream)
+    number, is_turned = at % len(problem.streams), at >= len(problem.streams)
+    if stream.blocks is None:
+        return Read(number, load, site.q.shape[2], site.sources[number][0].shape[2])
+    own, seen = stream.blocks.own.size, stream.blocks.seen.size
+    return Read(number, load, *((seen, own) if is_turned else (own, seen)))
+
+
+def _with_lengths(site: Site, read: Read) -> Site:
+    """Return the site with as many queries and keys as the coordinates of a read have values."""
+    q = replace(site.q, shape=(*site.q.shape[:2], read.queries, *site.q.shape[3:]))
+    sources = list(site.sources)
+    k, v = sources[read.source]
+    k = replace(k, shape=(*k.shape[:2], read.keys, *k.shape[3:]))
+    sources[read.source] = (k, v)
+    return replace(site, q=q, sources=tuple(sources))
+
+
+def _is_whole(site: Site, read: Read) -> bool:
+    """Say whether each element is read for one value of its indices: `bias[h, i, j]`."""
+    lengths = (*site.q.shape[:2], read.queries, read.keys)
+    sizes = dict(zip(COORDINATES, lengths, strict=True))
+    shape = site.tensors[site.attention.tensors.index(read.load.tensor)].shape
+    names = [each.name for each in read.load.indices if isinstance(each, Coordinate)]
+    in_order = sorted(set(names), key=COORDINATES.index) == names and len(names) == len(shape)
+    return in_order and all(sizes[name] == size for name, size in zip(names, shape, strict=True))
+
+
+def _summed(buffer: str, load: Load) -> str:
+    """Return a buffer [b, h, n, m] summed over the axes that a read does not depend on."""
+    read = coordinates(load)
+    axes = [str(axis) for axis, name in enumerate(COORDINATES) if name not in read]
+    several = f"({', '.join(axes)})" if len(axes) > 1 else "".join(axes)
+    return f"{buffer}.sum({several})" if axes else buffer

@@ -1,0 +1,77 @@
+"""Which domains are walked by block, and what their reads by pair become there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from attnc.backends.triton.layouts import View, Views
+from attnc.backends.triton.local import Anchor, local_read
+from attnc.backends.triton.windows import window_anchors, window_views
+from attnc.dsl.attention import Domain, Load, PerHeads, ScoreTree, Source, Windows
+from attnc.dsl.scorelang import allowed, coordinates, loads, simplify
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A domain by block.
+
+    Attributes:
+        views: the blocks of queries and those of keys.
+        anchors: what is known of positions in each of the two; none where heads differ.
+    """
+
+    views: Views
+    anchors: tuple[tuple[Anchor, ...], tuple[Anchor, ...]]
+
+
+def blocked(source: Source) -> Blocked | None:
+    """Return a source by block; none where tokens in a row serve it, or where they must.
+
+    They must where a float tensor is read by pair in a way that depends on the block.
+    """
+    found = _of_domain(source.domain)
+    if found is None:
+        return None
+    reads = list(pair_reads(simplify(source.score)))
+    local = (local_read(load, anchors) for load in reads for anchors in found.anchors)
+    return None if any(load is None for load in local) else found
+
+
+def pair_reads(tree: ScoreTree) -> Iterator[Load]:
+    """Yield the reads of float tensors that depend on both query and key."""
+    for each in loads(tree).values():
+        yield from (
+            load for load in each if load.dtype == "float" and coordinates(load) >= {"i", "j"}
+        )
+
+
+def condition_within(source: Source, view: View) -> ScoreTree | None:
+    """Return the condition on pairs that a block sees; none where all of them are allowed."""
+    if not view.exact:
+        return allowed(source)
+    return None if source.mask is None else simplify(source.mask)
+
+
+def _of_domain(domain: Domain) -> Blocked | None:
+    match domain:
+        case Windows():
+            anchors = window_anchors(domain)
+            return Blocked(window_views(domain), (anchors, anchors))
+        case PerHeads(domains):
+            return _by_heads([_of_domain(each) for each in domains])
+    return None
+
+
+def _by_heads(parts: Sequence[Blocked | None]) -> Blocked | None:
+    views = [each.views for each in parts if each is not None and each.views.by_query.even]
+    if len(views) < len(parts):
+        return None
+    by_query, by_key = (
+        View(
+            tuple(each.own[0] for each in side), tuple(each.seen[0] for each in side),
+            all(each.exact for each in side),
+        )
+        for side in ([each.by_query for each in views], [each.by_key for each in views])
+    )  # fmt: skip
+    return Blocked(Views(by_query, by_key), ((), ()))

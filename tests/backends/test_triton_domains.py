@@ -1,0 +1,109 @@
+"""Generated kernels over domains that are walked by block, against float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+import attnc
+from attnc.backends.triton.problem import digest
+from attnc.compiler.kernel import Site
+from attnc.compiler.sites import site_of
+
+if TYPE_CHECKING:
+    from tests.backends.conftest import Harness
+
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An attention over a grid, as a spec writes it, and a tile of it.
+
+    Attributes:
+        arguments: of `attend(q, k, v, ...)`.
+        tensors: captured tensors.
+        n: queries; `m` keys.
+        tile: rows of q and of k in a tile.
+        groups: heads of k and v.
+    """
+
+    arguments: str
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    n: int = 56
+    m: int = 56
+    b: int = 1
+    tile: tuple[int, int] = (32, 32)
+    groups: int = 2
+    dim: int = 16
+
+    def site(self) -> Site:
+        """Return the site."""
+        shapes = {"q": (2, self.n), "k": (self.groups, self.m), "v": (self.groups, self.m)}
+        given = {name: f"[b, {heads}, {n}, {self.dim}]" for name, (heads, n) in shapes.items()}
+        declared = "".join(f" input {x}: {of}\n" for x, of in {**given, **self.tensors}.items())
+        made = ["o", "l"] if "lse" in self.arguments else ["o"]
+        call = f" {', '.join(made)} = attend(q, k, v, {self.arguments})\n"
+        outputs = "".join(f" output {x}_out = {x}\n" for x in made)
+        text = f"model m {{\n{declared}{call}{outputs}}}"
+        graph = attnc.check(attnc.loads(text, "m.attn"))
+        return site_of(next(each for each in graph.body.nodes if each.op == "attend"), "attend")
+
+
+TABLE = "score = qk * 0.25 + table[h, iy - jy + 3, ix - jx + 3]"
+TURNED = (
+    "score = qk * 0.25 + table[h, (iy - 2) % 8 - (jy - 2) % 8 + 3, (ix - 1) % 7 - (jx - 1) % 7 + 3]"
+)
+GRID = "grid = [8, 7], domain = "
+OF_4 = {"table": "[2, 7, 7]"}
+
+WINDOWS: dict[str, Case] = {
+    "two windows in a tile": Case(f"{GRID}windows([4, 4]), {TABLE}", OF_4, b=2),
+    "a window in a tile": Case(f"{GRID}windows([4, 7])", tile=(32, 32)),
+    "a window in tiles": Case(f"{GRID}windows([8, 7])", tile=(32, 16)),
+    "many windows in a tile": Case(f"{GRID}windows([1, 3])"),
+    "one column": Case(f"{GRID}windows([4, 1])"),
+    "shifted": Case(f"{GRID}windows(4, shift = [2, 1]), {TABLE}", OF_4, b=2),
+    "shifted by the turn": Case(f"{GRID}windows(4, shift = [2, 1]), {TURNED}", OF_4),
+    "wrapped": Case(f"{GRID}windows([4, 3], shift = [2, 1], wrap = true), {TURNED}", OF_4),
+    "dilated": Case(
+        f"{GRID}windows([2, 3], dilation = [2, 3]), "
+        "score = qk * 0.25 + table[h, (iy - jy) // 2 + 1, (ix - jx) // 3 + 2]",
+        {"table": "[2, 3, 5]"},
+    ),
+    "by slot": Case(f"{GRID}windows(4), score = qk + table[h, query_slot, slot]",
+                    {"table": "[2, 16, 16]"}),
+    "stripes": Case(f"{GRID}per_heads(stripes(1, 2), stripes(0, 2))"),
+    "stripes of a square": Case("grid = [7, 8], domain = per_heads(stripes(0, 7), stripes(1, 8))"),
+    "in space": Case("grid = [2, 4, 7], domain = windows([2, 2, 3], shift = [0, 1, 0])"),
+    "in a row": Case("domain = windows(9, shift = 4), score = qk - abs(i - j) * slope[h]",
+                     {"slope": "[2]"}),
+    "masked": Case(f"{GRID}windows(4, shift = 2), mask = pad[b, j], outputs = [lse]",
+                   {"pad": "[b, 56] bool"}, b=2),
+    "by query and by key": Case(
+        f"{GRID}windows(4), score = qk * gain[b, i] + offset[h, j]",
+        {"gain": "[b, 56]", "offset": "[2, 56]"}, b=2,
+    ),
+    "shared keys": Case(f"{GRID}windows(4), {TABLE}", OF_4, groups=1),
+}  # fmt: skip
+
+
+def check(case: Case, harness: Harness, dtype: torch.dtype) -> None:
+    site = case.site()
+    assert all(stream.blocks for stream in digest(site).streams)
+    entry = harness.interpreted(site, case.tile)
+    harness.check(entry, site, dtype, harness.inputs(site, {"b": case.b}, dtype))
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows(name: str, harness: Harness) -> None:
+    check(WINDOWS[name], harness, torch.float32)
+
+
+@pytest.mark.parametrize("name", ["shifted", "stripes", "masked"])
+def test_windows_in_half_precision(name: str, harness: Harness) -> None:
+    check(WINDOWS[name], harness, torch.float16)
