@@ -16,8 +16,8 @@ from attnc.dsl.attention import (
     Source,
     Unnormalised,
 )
-from attnc.dsl.attention_text import normaliser_text, reduction_text
-from attnc.dsl.scorelang import allowed, fill, has_distance, simplify, slot_count, text
+from attnc.dsl.attention_text import domain_text, normaliser_text, reduction_text
+from attnc.dsl.scorelang import fill, has_distance, simplify, text
 
 
 def formula(attention: Attention) -> str:
@@ -27,16 +27,18 @@ def formula(attention: Attention) -> str:
     """
     if len(attention.sources) == 1:
         (source,) = attention.sources
-        result = _read(attention, _score(source), "v") + _where(source)
+        result = _read(attention, _score(source), "v") + domain_text(source)
         return _weighted(source, result) + reduction_text(attention, source)
     numbered = list(enumerate(attention.sources))
     if attention.join == "sum":
         return " + ".join(
-            _weighted(source, _read(attention, f"{_score(source)}{_where(source)}", f"v{number}"))
+            _weighted(
+                source, _read(attention, f"{_score(source)}{domain_text(source)}", f"v{number}")
+            )
             + reduction_text(attention, source)
             for number, source in numbered
         )
-    scores = "; ".join(f"{_score(source)}{_where(source)}" for _, source in numbered)
+    scores = "; ".join(f"{_score(source)}{domain_text(source)}" for _, source in numbered)
     values = f"[{'; '.join(f'v{number}' for number, _ in numbered)}]"
     return _read(attention, f"[{scores}]", values) + _posts(attention)
 
@@ -96,15 +98,6 @@ def _posts(attention: Attention) -> str:
 
 def _score(source: Source) -> str:
     return text(simplify(source.score))
-
-
-def _where(source: Source) -> str:
-    domain = source.domain
-    if isinstance(domain, Sampled):
-        around = f" over {slot_count(domain)} keys around {domain.centre.tensor}"
-        return around + ("" if source.mask is None else f" where {text(simplify(source.mask))}")
-    condition = allowed(source)
-    return "" if condition is None else f" where {text(condition)}"
 
 
 def _weighted(source: Source, result: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attnc.compiler.kernel import Site
 from attnc.dsl import scorelang
 from attnc.dsl.attention import Attention, SoftmaxKeys, Source
-from attnc.dsl.attention_text import normaliser_text, reduction_text
+from attnc.dsl.attention_text import domain_text, normaliser_text, reduction_text
 
 if TYPE_CHECKING:
     from attnc.compiler.choice import Verdict
@@ -139,6 +139,4 @@ def _reduction(attention: Attention, source: Source) -> str:
 
 
 def _score(source: Source) -> str:
-    condition = scorelang.allowed(source)
-    where = "" if condition is None else f" where {scorelang.text(condition)}"
-    return scorelang.text(scorelang.simplify(source.score)) + where
+    return scorelang.text(scorelang.simplify(source.score)) + domain_text(source)

@@ -10,6 +10,7 @@ from attnc.dsl.attention import (
     Normaliser,
     Ratio,
     ReluPower,
+    Sampled,
     Sigmoid,
     SoftmaxBoth,
     SoftmaxKeys,
@@ -17,7 +18,7 @@ from attnc.dsl.attention import (
     Source,
     Unnormalised,
 )
-from attnc.dsl.scorelang import simplify, text
+from attnc.dsl.scorelang import allowed, simplify, slot_count, text
 
 
 def normaliser_text(normaliser: Normaliser) -> str:
@@ -46,6 +47,16 @@ def normaliser_text(normaliser: Normaliser) -> str:
         case Bilinear():
             return "bilinear"
     return "softmax"
+
+
+def domain_text(source: Source) -> str:
+    """Return which pairs a source allows: ` where j <= i`; empty where all are."""
+    domain, mask = source.domain, source.mask
+    if isinstance(domain, Sampled):
+        around = f" over {slot_count(domain)} keys around {domain.centre.tensor}"
+        return around + ("" if mask is None else f" where {text(simplify(mask))}")
+    condition = allowed(source)
+    return "" if condition is None else f" where {text(condition)}"
 
 
 def reduction_text(attention: Attention, source: Source) -> str:
