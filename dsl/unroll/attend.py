@@ -200,7 +200,7 @@ def _windows(
 
 
 def _tensor(each: ScoreTree) -> tree.Expr:
-    assert isinstance(each, Load), "domains read groups and routes from tensors"
+    assert isinstance(each, Load), "domains read groups, routes and centres from tensors"
     return name(each.tensor)
 
 

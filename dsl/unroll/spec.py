@@ -58,6 +58,9 @@ def _inputs(body: Body) -> Mapping[Value, str]:
 
 
 def _input(port: tree.Port, graph: Graph) -> tree.Port:
+    """Return the input with its sizes settled; one whose condition fails stays as it is."""
+    if port.name not in graph.inputs:
+        return port
     return replace(port, shape=listed(map(size, graph.inputs[port.name].shape)))
 
 

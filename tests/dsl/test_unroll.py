@@ -106,7 +106,7 @@ SHAPES = {
     "k2": "[b, 4, m, 8]", "v2": "[b, 4, m, 6]", "given": "[b, 4, 48, 48]", "wide": "[b, 4, n, d]",
     "narrow": "[b, 4, n, d]", "s": "[4]", "gate": "[b, 4, 48]", "t": "[]", "bias": "[4, 95]",
     "keep": "[b, 48] bool", "group": "[b, 48] int", "near": "[b, 48, 3] int",
-    "regions": "[b, 4, 2] int", "centre": "[b, 48, 2]", "h": "[b, h]", "table": "[4, 11, 15]",
+    "regions": "[b, 4, 2] int", "h": "[b, h]", "centre": "[b, 48, 2]", "table": "[4, 11, 15]",
 }  # fmt: skip
 ATTENDS = [
     "attend(q, k, v)",
@@ -134,7 +134,9 @@ ATTENDS = [
     "attend(q, k, v, domain = blocks([20, 28], [40, 8]))",
     "attend(q, k, v, grid = [6, 8], domain = routed(regions, regions = [2, 2]))",
     "attend(q, k, v, domain = routed(near))",
-    "attend(q, k, v, grid = [6, 8], domain = sampled(centre, 1), score = qk, normalize = bilinear)",
+    "attend(q, k, v, grid = [6, 8], domain = sampled(centre, 1), normalize = bilinear)",
+    "attend(q, k, v, grid = [6, 8], domain = sampled(centre, [1, 2]), score = -l1(q, k) * fy)",
+    "attend(q, k, v, domain = band(2, 1), outputs = [slot_weights])",
     "attend(q, k, v, normalize = softmax(keys, sink = s[h] + 1), outputs = [weights, lse])",
     "attend(q, k, v, normalize = softmax(queries), renormalize = true)",
     "attend(q, k, v, vq = u, normalize = softmax(keys, queries))",
@@ -155,7 +157,7 @@ def test_attention_stays_as_it_is(call: str) -> None:
     words = set(re.findall(r"[a-z]\w*", call))
     used = [name for name in SHAPES if name in words and name != "h"]
     declared = "\n".join(f"  input {name}: {SHAPES[name]}" for name in used)
-    extra = ("[index]", "received", "vq", "lse", "weights,")
+    extra = ("[index]", "received", "slot_weights", "vq", "lse", "weights,")
     count = 1 + sum(call.count(each) for each in extra)
     names = [f"r{at}" for at in range(count)]
     outputs = "\n".join(f"  output out_{name} = {name}" for name in names)
