@@ -9,7 +9,7 @@ from attnc.dsl.graph import Arg, Value
 from attnc.dsl.ops.bound import Bound
 from attnc.dsl.ops.mismatch import Mismatch
 from attnc.dsl.ops.row import Op, Template
-from attnc.dsl.ops.shape_rules import broadcast, position, replaced, same_axis
+from attnc.dsl.ops.shape_rules import broadcast, check_written, position, replaced, same_axis
 
 FAMILY = "indexing"
 
@@ -65,12 +65,12 @@ def _scattered(bound: Bound, shape: Shape, index: Shape, values: Shape, axis: in
     return shape
 
 
-def _check_fill(bound: Bound) -> Mapping[str, Arg]:
-    dtype = bound.value("x").type.dtype
-    if dtype in ("int", "bool") and isinstance(bound["value"], float):
+def _check_values(bound: Bound) -> Mapping[str, Arg]:
+    expected, found = bound.value("x").type.dtype, bound.value("values").type.dtype
+    if expected != found:
         raise Mismatch(
-            "dtype", f"a fraction does not go into {dtype} tensors; use cast",
-            expected="float", found=dtype,
+            "dtype", f"x is {expected}; use cast",
+            parameter="values", expected=expected, found=found,
         )  # fmt: skip
     return {}
 
@@ -135,6 +135,7 @@ ROWS = (
         "-> any[*scattered(s, t, u, axis)]",
         "{x}.scatter({axis}, {index}.expand_as({values}), {values})",
         rules={"scattered": _scattered},
+        derive=_check_values,
     ),
     Op(
         "where",
@@ -151,7 +152,7 @@ ROWS = (
         "x: any[*s], mask: bool[*m], value: number -> any[*broadcast(s, m)]",
         "{x}.masked_fill({mask}, {value})",
         rules={"broadcast": broadcast},
-        derive=_check_fill,
+        derive=check_written,
     ),
     Op(
         "one_hot",

@@ -101,13 +101,16 @@ def _is_text(value: Arg) -> bool:
     return isinstance(value, str)
 
 
+_TENSOR_OR_NUMBER = Kind(
+    "a tensor or a number",
+    _either(_is_tensor, _is_number, _is_size, lambda value: isinstance(value, bool)),
+)
+
 KINDS: Mapping[str, Kind] = {
     "tensor": Kind("a tensor", _is_tensor),
     "tensors": Kind("tensors", _all(_is_tensor)),
-    "operand": Kind(
-        "a tensor or a number",
-        _either(_is_tensor, _is_number, _is_size, lambda value: isinstance(value, bool)),
-    ),
+    "operand": _TENSOR_OR_NUMBER,  # takes part in the promotion of dtypes
+    "element": _TENSOR_OR_NUMBER,  # takes the dtype of what it is written to
     "number": Kind("a number", _either(_is_number, lambda value: isinstance(value, bool))),
     "float": Kind("a number", _is_number),
     "int": Kind("a whole number", _is_integer),
@@ -194,6 +197,7 @@ DOCS: Mapping[str, str] = {
     "sizes": "the sizes of axes that the tensor's shape leaves open",
     "slope": "the factor on the negative side",
     "smoothing": "the share of the target spread over all classes",
+    "sorted": "in order, the largest (or smallest) first",
     "spec": "the index: slices and positions, axis by axis",
     "stable": "equal elements keep their order",
     "start": "the first number",
@@ -204,6 +208,7 @@ DOCS: Mapping[str, str] = {
     "threshold": "above it (times beta) the function is taken to be linear",
     "to": "the kind of number to turn into",
     "value": "what is written",
+    "values": "what is put in place",
     "weight": "whether to learn a factor, or the factors",
     "x": "the input",
 }

@@ -105,3 +105,14 @@ def same_axis(bound: Bound) -> dict[str, Arg]:
     """Check that `axis` is one of `s`."""
     position(bound.integer("axis"), len(bound.shape("s")))
     return {}
+
+
+def check_written(bound: Bound) -> dict[str, Arg]:
+    """Check that a number `value` can be written into `x`."""
+    dtype = bound.value("x").type.dtype
+    if dtype in ("int", "bool") and isinstance(bound["value"], float):
+        raise Mismatch(
+            "dtype", f"a fraction does not go into {dtype} tensors; use cast",
+            expected="float", found=dtype,
+        )  # fmt: skip
+    return {}

@@ -16,7 +16,7 @@ from attnc.dsl.ops.bound import Bound, as_size
 from attnc.dsl.ops.holes import Holes
 from attnc.dsl.ops.mismatch import Mismatch
 from attnc.dsl.ops.row import Op, Template
-from attnc.dsl.ops.shape_rules import broadcast
+from attnc.dsl.ops.shape_rules import broadcast, check_written
 
 FAMILY = "slicing"
 
@@ -118,7 +118,7 @@ def _check_update(bound: Bound) -> Mapping[str, Arg]:
     """Check that the value broadcasts to the slice, and is of the tensor's dtype."""
     value, part = bound["value"], _taken(_items(bound))
     if not isinstance(value, Value):
-        return {}
+        return check_written(bound)
     if value.type.dtype != (dtype := bound.value("x").type.dtype):
         raise Mismatch(
             "dtype", f"the tensor is {dtype}; use cast",
@@ -208,7 +208,7 @@ ROWS = (
         "slice_update",
         FAMILY,
         "x with x[:, 0:1] = value; x itself stays as it is.",
-        "x: any[*s], spec: index, value: operand -> any[*s]",
+        "x: any[*s], spec: index, value: element -> any[*s]",
         _update,
         derive=_check_update,
     ),

@@ -172,6 +172,22 @@ def test_reshape_conflict_counts_elements() -> None:
     assert (wrong.expected, wrong.message) == ("6*b elements", "4*b elements, where x has 6*b")
 
 
+def test_scattered_values_are_of_the_dtype_of_x() -> None:
+    wrong = mismatch(
+        "scatter", x=tensor(B, N), index=tensor(B, 3, dtype="int"), values=tensor(B, 3, dtype="int")
+    )
+    assert (wrong.parameter, wrong.expected, wrong.found) == ("values", "float", "int")
+
+
+def test_a_fraction_is_not_written_into_integers() -> None:
+    for name, place in (
+        ("slice_update", {"spec": ()}),
+        ("masked_fill", {"mask": tensor(B, N, dtype="bool")}),
+    ):
+        wrong = mismatch(name, x=tensor(B, N, dtype="int"), value=0.5, **place)
+        assert (wrong.kind, wrong.expected, wrong.found) == ("dtype", "float", "int")
+
+
 # Templates --------------------------------------------------------------------------------
 
 

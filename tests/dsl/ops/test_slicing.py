@@ -38,7 +38,7 @@ def _slice_update(d: Draw) -> Args:
     args = _slice(d)
     (part,) = TABLE["slice"].infer(args)
     shape = tuple(d.one_of(size, 1) for size in part.shape)[d.integer(0, len(part.shape)) :]
-    return {**args, "value": d.one_of(d.tensor(*shape, dtypes=(part.dtype,)), True)}
+    return {**args, "value": d.one_of(d.tensor(*shape, dtypes=(part.dtype,)), True, 1)}
 
 
 CASES: dict[str, Build] = {"slice": _slice, "slice_update": _slice_update}
