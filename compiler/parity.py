@@ -13,10 +13,10 @@ parity:
   tolerance: {"out.x": {relative: 2e-6, why: the official run rounds its tables to float32}}
   ignore: {"out.lr": a number of the training loop}
 ```
-Values of `params` are expressions over `config` and over `shapes`, which has a list for each input
-of the file: `shapes.x[2]`. Beside a name, `{from: name, ops: [...]}` brings a golden tensor to our
-layout, with the operations of `weights`. A tap is the path of a module: `path` or `path[1]` is its
-result, `path(0)` what it is called with, at its first call.
+Values of `params`, and tolerances, are expressions over `config` and over `shapes`, which has a
+list for each input of the file: `shapes.x[2]`. Beside a name, `{from: name, ops: [...]}` brings a
+golden tensor to our layout, with the operations of `weights`. A tap is the path of a module: `path`
+or `path[1]` is its result, `path(0)` what it is called with, at its first call.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def read_parity(spec: tree.Spec, names: Mapping[str, object]) -> Parity:
     own = record.record("runs").items or {"": tree.MapOf((), record.span)}
     parity = Parity(
         runs=tuple(_run(name, _merged(base, node), names, collector) for name, node in own.items()),
-        tolerances=tuple(_tolerances(record.record("tolerance"))),
+        tolerances=tuple(_tolerances(record.record("tolerance"), names)),
         ignored=tuple(_ignored(record.record("ignore"))),
     )
     collector.raise_if_any()
@@ -194,20 +194,20 @@ def _bindings(record: Record, names: Mapping[str, object]) -> dict[str, Rule]:
     return found
 
 
-def _tolerances(record: Record) -> list[Tolerance]:
+def _tolerances(record: Record, names: Mapping[str, object]) -> list[Tolerance]:
     found = []
     for name, node in record.items.items():
         inner = Record.of(node, f"tolerance of {name!r}", record.collector)
         relative, why = inner.need("relative"), inner.need("why")
-        value = evaluated(relative, {}, record.collector) if relative is not None else 0.0
+        value = evaluated(relative, names, record.collector) if relative is not None else 0.0
         reason = texts(why, f"why of {name!r}", record.collector)
         inner.close()
         if not isinstance(value, (int, float)) or not 0 <= value < 1:
             detail = f"the tolerance of {name!r} is a relative error from 0 to 1"
             record.collector.add(codes.PARITY.at(node.span, detail=detail))
         elif reason and _says(reason[0], record):
-            names = read_patterns(tree.Text(name, node.span), "tolerance", record.collector)
-            found.append(Tolerance(names, float(value), reason[0].value))
+            which = read_patterns(tree.Text(name, node.span), "tolerance", record.collector)
+            found.append(Tolerance(which, float(value), reason[0].value))
     return found
 
 

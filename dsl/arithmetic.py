@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from attnc.dsl.dims import Dim, floor_divide
@@ -11,6 +12,7 @@ from attnc.dsl.values import noun
 
 LIMIT_ITEMS = 1_000_000
 LIMIT_BITS = 4096
+LIMIT_DIGITS = 18
 LIMIT_POWER = 8
 """The largest power of a symbolic size."""
 
@@ -215,6 +217,15 @@ def _get(entries: object, key: object, default: object) -> object:
     return default if value is None else value
 
 
+def _numbers(text: object) -> list[int]:
+    if not isinstance(text, str):
+        raise ArithmeticFault(f"numbers takes a text, not {noun(text)}")
+    found = re.findall(r"[0-9]+", text)
+    if any(len(digits) > LIMIT_DIGITS for digits in found):
+        raise ArithmeticFault(f"a number in a text has at most {LIMIT_DIGITS} digits")
+    return [int(digits) for digits in found]
+
+
 def _number(function: Callable[[float], object]) -> Callable[[object], object]:
     def apply(value: object) -> object:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
@@ -234,6 +245,7 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "sum": _sum,
     "len": _len,
     "get": _get,
+    "numbers": _numbers,
     "range": _range,
     "zip": lambda *lists: [list(row) for row in zip(*map(_items, lists), strict=False)],
     "enumerate": lambda items: [list(pair) for pair in enumerate(_items(items))],

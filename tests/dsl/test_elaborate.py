@@ -73,6 +73,13 @@ def test_get_reads_maps_only() -> None:
     assert codes_of(model('output y = linear(x, get([1, 2], "a", 5)) @head')) == ["E214"]
 
 
+def test_numbers_are_read_from_a_text() -> None:
+    graph = build(model('output y = linear(x, sum(numbers("(2)4(10)"))) @head'))
+    assert graph.outputs["y"].shape[-1] == 16
+    for wrong in ("12", f'"{"9" * 19}"'):
+        assert codes_of(model(f"output y = linear(x, sum(numbers({wrong}))) @head")) == ["E214"]
+
+
 def test_a_repeat_gives_each_turn_its_own_weights_and_one_body() -> None:
     graph = build(model("repeat 3 { x = mlp(x) @layers }\n output y = x"))
     assert [node.module for node in graph.body.calls()] == ["layers.0", "layers.1", "layers.2"]
