@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
@@ -116,6 +117,19 @@ def test_bilinear_is_windows_around_the_nearest_positions_mixed(
     q, k, v, c = given
     expected = by_loops(q, k, v, c, grid, radius)
     torch.testing.assert_close(function(made)(*given), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_without_a_radius_it_is_bilinear_sampling_with_zeros_outside() -> None:
+    rows, columns = 3, 4
+    q, k, v, centre = operands((rows, columns))
+    made = site("domain = sampled(c, 0), score = qk * 0, normalize = bilinear", (rows, columns))
+    images = v.unflatten(2, (rows, columns)).permute(0, 1, 4, 2, 3).flatten(0, 1)
+    sizes = torch.tensor([columns - 1, rows - 1])
+    places = (centre.flip(-1) * 2 / sizes - 1).flatten(0, 1)[:, :, None]
+    sampled = F.grid_sample(images, places, align_corners=True)[..., 0]
+    expected = sampled.transpose(1, 2).unflatten(0, (BATCH, HEADS))
+    found = function(made)(q, k, v, centre)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 CASES = {
