@@ -247,7 +247,34 @@ def clamped_windows(g: Given) -> Tensor:
     return torch.einsum("bhis,bhise->bhie", g["logits"].softmax(-1), g["v"][:, :, keys])
 
 
+def wrapped_shift(g: Given) -> Tensor:
+    """The shift of Transformer-XL for a table of one side, as padding and reshaping do it."""
+    by_query = torch.einsum("bhid,jd->bhij", g["q"], g["rows"][:N])
+    padded = F.pad(by_query, (1, 0)).reshape(B, H, N + 1, N)[:, :, 1:]
+    return read((dot(g["q"], g["k"]) + padded) * 0.5, g["v"])
+
+
+def unrotated(g: Given) -> Tensor:
+    """Keys of a context meet another query than the other keys, under one softmax."""
+    context = dot(g["q"], g["kc"]) * SCALE
+    turned = dot(g["q"].flip(-1), g["k"]) * SCALE
+    return read(torch.cat((context, turned), -1), torch.cat((g["vc"], g["v"]), 2))
+
+
 SCORES = {
+    "a shift that wraps": Case(
+        """r = matmul(q, transpose(rows[:6]))
+  o = attend(q, k, v, score = (qk + where(j <= i, r[b, h, i, min(j - i + 5, 5)],
+    where(j == i + 1, 0, r[b, h, min(i + 1, 5), max(j - i - 2, 0)]))) * 0.5)""",
+        wrapped_shift,
+    ),
+    "two queries under one softmax": Case(
+        """wide = concat(q, flip(q, -1), axis=-1)
+  first = concat(kc, zeros([2, 2, 8, 3]), axis=-1)
+  second = concat(zeros([2, 2, 6, 3]), k, axis=-1)
+  o = attend(wide, [source(first, vc, scale = 3 ** -0.5), source(second, v, scale = 3 ** -0.5)])""",
+        unrotated,
+    ),
     "cosine with a learned temperature": Case(
         "o = attend(l2_normalize(q), l2_normalize(k), v, score = qk * exp(min(t[h], 0.3)))",
         lambda g: read(
@@ -349,7 +376,47 @@ def gated(g: Given) -> Tensor:
     return torch.cat((w[:, :, :-1], last), 2) @ g["v"]
 
 
+def taylor(g: Given) -> Tensor:
+    w = (1 + plain(g) + plain(g).square() / 2) * (COL <= ROW)
+    return w @ g["v"] / (w.sum(-1, keepdim=True) + 1e-6)
+
+
+def transferred(g: Given) -> Tensor:
+    """The map of another attention within the same windows is added to the weights."""
+    apart = ROW // 3 != COL // 3
+    own, other = (
+        (dot(q, g["k"]) * SCALE).masked_fill(apart, -torch.inf).softmax(-1)
+        for q in (g["q"], g["q"].flip(-1))
+    )
+    return (own + other) @ g["v"]
+
+
+def prototypes(g: Given) -> Tensor:
+    """Hard choice of a key; the first one where all are forbidden."""
+    scores = dot(g["q"], g["k"]).masked_fill(g["gate"][:, None] < 1, -torch.inf)
+    best = scores.argmax(-1)[..., None]
+    return torch.take_along_dim(g["k"], best, 2)
+
+
 REDUCTIONS = {
+    "a Taylor series": Case(
+        """o = attend(q, k, v, domain = causal, score = 1 + qk * scale + (qk * scale) ** 2 / 2,
+    normalize = ratio(eps = 1e-6))""",
+        taylor,
+    ),
+    "a map from elsewhere added": Case(
+        """rest, map = attend(flip(q, -1), k, v, grid = [2, 3], domain = windows([1, 3]),
+    outputs = [slot_weights])
+  own = attend(q, k, v, grid = [2, 3], domain = windows([1, 3]), post = w + map[b, h, i, slot])
+  o = own + 0 * rest""",
+        transferred,
+    ),
+    "hard keys, the first where none is allowed": Case(
+        """empty = max(cast(gate >= 1, "int"), axis=-1) == 0
+  o = attend(q, k, k, normalize = argmax(keys),
+    mask = gate[b, i, j] >= 1 or (empty[b, i] and j == 0))""",
+        prototypes,
+    ),
     "pseudo-scores": Case(
         """o = attend(q, k, v, score = where(j <= i, qk * scale, -0.5 * (j - i - 1)),
     post = where(j <= i, w, 0))""",
