@@ -61,7 +61,7 @@ def _sink(builder: Builder, expr: tree.Expr, tensors: Tensors) -> ScoreTree | No
     return noted(as_float(sink), captured.tensors, tensors)
 
 
-_ROWS: Mapping[str, _Row] = {
+NORMALISERS: Mapping[str, _Row] = {
     "softmax": _Row(SoftmaxKeys, {"sink": _sink}),
     "softmax(keys)": _Row(SoftmaxKeys, {"sink": _sink}),
     "softmax(queries)": _Row(SoftmaxQueries, {}),
@@ -85,11 +85,11 @@ def normaliser(builder: Builder, expr: tree.Expr | None, tensors: Tensors) -> No
     if expr is None:
         return SoftmaxKeys()
     name, options = _parted(builder, expr)
-    row = _ROWS.get(name)
+    row = NORMALISERS.get(name)
     if row is None:
         fail(codes.ARGUMENT.at(
-            expr.span, op="attend", detail=f"normalize is one of {'; '.join(_ROWS)}",
-            hint=did_you_mean(name, _ROWS),
+            expr.span, op="attend", detail=f"normalize is one of {'; '.join(NORMALISERS)}",
+            hint=did_you_mean(name, NORMALISERS),
         ))  # fmt: skip
     found: dict[str, object] = {}
     for each in options:
