@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from attnc import zoo
     from attnc.api import (
         check,
+        check_claims,
         compile,
         emit,
         load,
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "capture",
     "check",
+    "check_claims",
     "compile",
     "edit",
     "emit",

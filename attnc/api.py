@@ -1,7 +1,7 @@
 """The library: what the command line does, from Python.
 
 A spec is named by a path, `zoo:NAME` or `-` for stdin, or given as a tree (`loads`). torch is
-imported by `compile`, `emit`, `plan` and `verify` only.
+imported by `compile`, `emit`, `plan`, `verify` and `check_claims` only.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from torch import Tensor, fx, nn
 
     from attnc.compiler.artefact import Artefact
+    from attnc.compiler.claims import Verdict
     from attnc.compiler.comparison import Report
     from attnc.compiler.kernel import Backend, Kernel, Site, Target
     from attnc.compiler.plan import Plan
     from attnc.compiler.verify import Built
 
 __all__ = [
-    "check", "compile", "emit", "load", "loads", "parameter_count", "plan", "verify",
+    "check", "check_claims", "compile", "emit", "load", "loads", "parameter_count", "plan",
+    "verify",
 ]  # fmt: skip
 
 SpecLike = Union[Spec, str, Path]
@@ -240,6 +242,21 @@ def plan(
         AttncError: the spec is wrong, or the target is unknown.
     """
     return Compilation(check(spec, variant, overrides), target, sizes).plan
+
+
+def check_claims(spec: SpecLike, variant: str) -> tuple[Verdict, ...]:
+    """Hold the claims of a variant against what can be counted without data.
+
+    Raises:
+        SpecError: the spec is wrong.
+    """
+    from attnc.backends.reference.backend import function
+    from attnc.compiler.claims import judge
+    from attnc.compiler.lower import lower
+    from attnc.dsl.claims import claims
+
+    graph = check(spec, variant)
+    return tuple(judge(claims(graph.spec, variant), graph, lower(graph, function)))
 
 
 def verify(

@@ -13,7 +13,7 @@ from functools import reduce
 from math import prod
 
 from attnc.compiler.kernel import Site
-from attnc.compiler.pairs import AnyPairs, number, pairs_by_heads
+from attnc.compiler.pairs import AnyPairs, Pairs, number, pairs_by_heads
 from attnc.compiler.sites import site_of
 from attnc.dsl import codes
 from attnc.dsl.diagnostics import UsageError
@@ -76,27 +76,31 @@ def macs(graph: Graph, sizes: Mapping[str, int], *, training: bool = False) -> i
     return flops(graph, sizes, training=training) // 2
 
 
-def model_flops(graph: Graph, *, training: bool = False) -> Flops:
-    """Return the FLOPs of one forward pass as a formula of the sizes of the inputs."""
+def model_flops(graph: Graph, *, training: bool = False, every_pair: bool = False) -> Flops:
+    """Return the FLOPs of one forward pass as a formula of the sizes of the inputs.
+
+    Args:
+        every_pair: count attention for all pairs, as code does that computes whole score matrices.
+    """
     done: dict[Body, Flops] = {}
     for body in bottom_up(graph.body):
         counted = (node for node in body.nodes if training or not node.train)
-        parts = (node_flops(node, done) for node in counted)
+        parts = (node_flops(node, done, every_pair) for node in counted)
         done[body] = reduce(Flops.__add__, parts, Flops())
     return done[graph.body]
 
 
-def node_flops(node: Node, bodies: Mapping[Body, Flops]) -> Flops:
+def node_flops(node: Node, bodies: Mapping[Body, Flops], every_pair: bool = False) -> Flops:
     """Return the FLOPs of one node. `bodies` has those of the bodies it calls."""
     if node.body is not None:
         return bodies[node.body]
     if node.op == "attend":
-        return site_flops(site_of(node))
+        return site_flops(site_of(node), every_pair)
     row = TABLE.get(node.op)
     return Flops() if row is None else Flops(row.flops(node.args, node.results))
 
 
-def site_flops(site: Site) -> Flops:
+def site_flops(site: Site, every_pair: bool = False) -> Flops:
     """Return the FLOPs of an attention: for each allowed pair of each head 2 (d + e).
 
     Given products have no d; values of the query side add theirs to e.
@@ -106,7 +110,8 @@ def site_flops(site: Site) -> Flops:
     back = 0 if site.vq is None else site.vq.shape[3]
     total = Flops()
     for source, (k, v) in zip(site.attention.sources, site.sources, strict=True):
-        groups = pairs_by_heads(source, n, k.shape[2])
+        m = k.shape[2]
+        groups = (Pairs(n, m),) if every_pair else pairs_by_heads(source, n, m)
         per_pair = 2 * b * (h // len(groups)) * (product + v.shape[3] + back)
         for group in groups:
             total += Flops(0, {group: per_pair})

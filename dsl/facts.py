@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attnc.dsl import codes, tree
+from attnc.dsl.claims import read_claims, symbolic_sizes
 from attnc.dsl.diagnostics import Collector
 from attnc.dsl.plain_data import Record
 
@@ -21,8 +22,7 @@ def check_facts(spec: tree.Spec, collector: Collector) -> None:
     if spec.paper is not None:
         _check_paper(spec.paper, collector)
     for variant in spec.variants:
-        if variant.claims is not None:
-            _check_claims(variant.claims, f"claims of variant {variant.name!r}", collector)
+        read_claims(variant, symbolic_sizes(spec), collector)
 
 
 def _check_paper(paper: tree.MapOf, collector: Collector) -> None:
@@ -37,11 +37,6 @@ def _check_paper(paper: tree.MapOf, collector: Collector) -> None:
         ))  # fmt: skip
     for item in _items(found["deviations"]):
         _check_entry(item, "a deviation", "what", ("source",), collector)
-
-
-def _check_claims(claims: tree.MapOf, where: str, collector: Collector) -> None:
-    for name, node in claims.items:
-        _check_entry(node, f"{name!r} in {where}", "value", ("source", "tolerance"), collector)
 
 
 def _check_entry(

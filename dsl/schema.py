@@ -81,7 +81,10 @@ class Claim(_Table):
     """A number that the spec claims, with its source."""
 
     value: Number = Field(0, description="The number.")
-    tolerance: Union[Number, str] = Field(0, description="How far off is still right.")
+    tolerance: Number = Field(
+        0, description="The relative error that is still right: 0.02 for 2 percent."
+    )
+    at: dict[str, int] = Field({}, description="Values of symbolic sizes that it is about.")
     source: str = Field("", description="Where the number stands: a table, a checkpoint.")
 
 

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fnmatch import fnmatch
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from attnc.cli.check import check
 from attnc.cli.files import create
 from attnc.cli.options import ForceOption, complete_zoo
 from attnc.cli.outcome import Outcome
+from attnc.cli.progress import at
 from attnc.cli.table import table
+from attnc.dsl.diagnostics import Diagnostic, SpecError
 from attnc.dsl.load import find_system
+from attnc.dsl.render import Json
 from attnc.zoo import entries, family, names
 
+if TYPE_CHECKING:
+    from attnc.compiler.claims import Verdict
+
+OK, FAIL, UNKNOWN = "ok", "FAIL", "not verifiable here"
+"""What becomes of a claim."""
+
+CLAIMS = ("", "system", "variant", "claim", "claimed", "counted", "off", "source")
+
+LARGE = 10_000
+"""From here on numbers are written in full."""
+
+PatternsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Systems, or patterns as in *former*.",
+        autocompletion=complete_zoo,
+    ),
+]
 PatternArgument = Annotated[
     str, typer.Argument(metavar="[PATTERN]", help="Only names that match, as in *former*.")
 ]
@@ -48,9 +70,70 @@ def copied(name: NameArgument, output: CopyOption = "", force: ForceOption = Fal
     return Outcome(result=target, messages=(f"wrote {target}",))
 
 
-def checked(pattern: PatternArgument = "*") -> Outcome:
-    """Check the systems, with all their variants."""
-    return check([f"zoo:{name}" for name in _matching(pattern)], all_variants=True)
+def checked(patterns: PatternsArgument = None) -> Outcome:
+    """Check systems with all their variants, and hold their claims against what can be counted."""
+    rows: list[tuple[str, Verdict]] = []
+    found: list[Diagnostic] = []
+    chosen = _chosen(patterns or ["*"])
+    for number, name in enumerate(chosen, 1):
+        at(name, number, len(chosen))
+        try:
+            rows += [(name, verdict) for verdict in _judged(name)]
+        except SpecError as error:
+            found += error.diagnostics
+    states = [_state(verdict) for _, verdict in rows]
+    return Outcome(
+        table(CLAIMS, [_row(*row) for row in rows], right=("claimed", "counted", "off")),
+        [cast(Json, {"system": name, **verdict.to_json()}) for name, verdict in rows],
+        messages=(_summary(len(chosen), states),),
+        ok=FAIL not in states,
+        diagnostics=tuple(found),
+    )
+
+
+def _judged(name: str) -> Iterator[Verdict]:
+    """Check a system as its defaults say and in every variant; yield what became of its claims."""
+    from attnc import api
+
+    spec = api.load(f"zoo:{name}")
+    api.check(spec)
+    for variant in spec.variants:
+        yield from api.check_claims(spec, variant.name)
+
+
+def _summary(systems: int, states: list[str]) -> str:
+    holding = states.count(OK)
+    counted = "1 system" if systems == 1 else f"{systems} systems"
+    held = "1 claim holds" if holding == 1 else f"{holding} claims hold"
+    return f"{counted}, {held}, {states.count(FAIL)} fail, {states.count(UNKNOWN)} {UNKNOWN}"
+
+
+def _state(verdict: Verdict) -> str:
+    return UNKNOWN if verdict.ok is None else OK if verdict.ok else FAIL
+
+
+def _row(name: str, verdict: Verdict) -> list[str]:
+    claim, counts = verdict.claim, verdict.counts
+    wrong = [count for count in counts if count.error > claim.tolerance]
+    shown = wrong[0] if wrong else counts[0] if counts else None
+    found = "" if shown is None else _number(shown.found)
+    off = "" if shown is None else f"{100 * shown.error:.2g}%"
+    why = claim.source
+    if wrong and shown:
+        why = f"{shown.how}: {_number(shown.found)}, not {_number(shown.expected)}"
+    return [_state(verdict), name, claim.variant, claim.name, _number(claim.value), found, off, why]
+
+
+def _number(value: int | float) -> str:
+    return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:g}"
+
+
+def _chosen(patterns: list[str]) -> list[str]:
+    """Return the systems that match any of some patterns; a plain name must be one."""
+    for name in patterns:
+        if not set(name) & set("*?["):
+            find_system(name, entries)
+    return [name for name in entries() if any(fnmatch(name, pattern) for pattern in patterns)]
 
 
 def _matching(pattern: str) -> list[str]:
