@@ -28,7 +28,8 @@ with mkdocs_gen_files.open("reference/zoo.md", "w") as page:
                 f"*{paper['title']}*, {paper['year']}.{arxiv if 'arxiv' in paper else ''}",
                 file=page,
             )
-            print(f"Follows the {paper['follows']} of `{paper['repository']}`.\n", file=page)
+            code = f" of `{paper['repository']}`" if "repository" in paper else ""
+            print(f"Follows the {paper.get('follows', 'paper')}{code}.\n", file=page)
         deviations = paper.get("deviations", [])
         for each in deviations if isinstance(deviations, list) else []:
             print(f"- {each['what']} ({each['source']})", file=page)
