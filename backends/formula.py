@@ -57,15 +57,24 @@ def beyond_softmax(site: Site) -> Iterator[str]:
         yield "it multiplies values by the weights as they are; here a post expression changes them"
     if attention.renormalise is not None:
         yield "it does not divide weights by their sum again"
+    beyond = [name for name in ("index", "received", "back") if name in attention.outputs]
+    if beyond:
+        yield f"it does not give {' or '.join(beyond)}"
+    yield from beyond_tiles(site)
+
+
+def beyond_tiles(site: Site) -> Iterator[str]:
+    """Yield why a kernel for tiles of q . k, of keys side by side, does not serve a site.
+
+    Normalisers and outputs are left for the kernel to judge, but for weights by slot.
+    """
+    attention = site.attention
     if any(has_distance(tree) for source in attention.sources for tree in source_trees(source)):
         yield "it computes q . k; here an expression reads l1(q, k)"
     if any(map(_is_sampled, attention.sources)):
         yield "it reads keys side by side; here each query has a box of keys around its own centre"
-    beyond = [
-        name for name in ("index", "received", "back", "slot_weights") if name in attention.outputs
-    ]
-    if beyond:
-        yield f"it does not give {' or '.join(beyond)}"
+    if "slot_weights" in attention.outputs:
+        yield "it does not give slot_weights"
 
 
 def _is_sampled(source: Source) -> bool:
