@@ -14,4 +14,7 @@ with mkdocs_gen_files.open("reference/library.md", "w") as page:
     for name in sorted(library.names()):
         print(f"## {name}\n", file=page)
         print(f"{library.block(name).block.doc}\n", file=page)
+        for param in library.block(name).block.params:
+            if param.name == "pattern":
+                print(f"Serves {', '.join(map(str, param.choices))}.\n", file=page)
         print(f"```text\n{library.text(name).strip()}\n```\n", file=page)

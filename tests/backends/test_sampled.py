@@ -222,37 +222,6 @@ def test_it_may_be_one_of_several_sources() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_the_block_of_the_library_projects_around_it_and_trains() -> None:
-    rows, columns = GRIDS[2]
-    text = f"""model m {{
- input x: [2, 12, 5]
- input z: [2, 12, 4]
- input c: [2, 12, 2]
- output y = sampled_attention(x, z, c, heads=2, grid=[{rows}, {columns}], width=6,
-   score=-l1(q, k) * {WIDTH**-0.5!r}) @f
-}}"""
-    model = attnc.compile(attnc.loads(text, "m.attn")).double()
-    draw = torch.Generator().manual_seed(1)
-    x, z = (torch.randn(2, 12, width, generator=draw).double() for width in (5, 4))
-    centre = operands(GRIDS[2], by_head=False)[3].requires_grad_()
-    weights = {name.removeprefix("f."): each for name, each in model.named_parameters()}
-
-    def dense(name: str, given: Tensor) -> Tensor:
-        return F.linear(given, weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-    q, k, v = (
-        dense(name, given).unflatten(-1, (HEADS, WIDTH)).transpose(1, 2)
-        for name, given in (("q", x), ("k", z), ("v", z))
-    )
-    out, _ = by_loops(q.detach(), k.detach(), v.detach(), centre.detach(), GRIDS[2], 1)
-    found = model(x, z, centre)
-    expected = dense("proj", out.transpose(1, 2).flatten(2))
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    found.square().sum().backward()
-    assert centre.grad is not None and centre.grad.any()
-    assert all(each.grad is not None and each.grad.any() for each in weights.values())
-
-
 # Slots of other domains -------------------------------------------------------------------
 
 

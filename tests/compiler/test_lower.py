@@ -176,7 +176,7 @@ def test_initial_values_depend_on_the_name_and_the_seed_alone(block: type[Block]
         ("normal(0.02)", -0.12, 0.12, 0.02), ("trunc_normal(1)", -2, 2, 0.88),
         ("uniform(-1, 3)", -1, 3, 4 / 12**0.5), ("linear", -0.1, 0.1, 0.2 / 12**0.5),
         ("geometric(1, 1e-4)", 1e-4, 1, 0.2118),
-        ("multiples(0.1)", 0, 9.9, 9.9 / 12**0.5),
+        ("multiples(0.5)", 0, 49.5, 49.5 / 12**0.5),
         ("xavier_uniform", -(6 / 300) ** 0.5, (6 / 300) ** 0.5, 0.0816), ("embedding", -6, 6, 1),
     ],
 )  # fmt: skip
