@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnc.compiler.safetensors_header import BYTES, Entry, Header
@@ -110,7 +110,8 @@ def check(
         official: the tensors of a file, by the names that the map speaks of.
     """
     matching = weight_map.match(official, ours)
-    findings = [*_stray(matching), *_misfits(matching.links, official, ours)]
+    needed = [name for name in matching.missing if not ours[name].is_count]
+    findings = [*_stray(matching, needed), *_misfits(matching.links, official, ours)]
     return CheckReport(weight_map.name, matching.links, tuple(findings), matching.unused)
 
 
@@ -131,11 +132,11 @@ def check_back(
     return CheckReport(weight_map.name, backward, tuple(found))
 
 
-def _stray(matching: Matching) -> Iterator[Finding]:
-    for name in matching.missing:
+def _stray(matching: Matching, missing: Sequence[str]) -> Iterator[Finding]:
+    for name in missing:
         yield Finding("missing", name, nearest=closest(name, matching.unexpected))
     for name in matching.unexpected:
-        yield Finding("unexpected", name, nearest=closest(name, matching.missing))
+        yield Finding("unexpected", name, nearest=closest(name, missing))
     for name, taken in matching.rivals.items():
         yield Finding("rival", name, f"{', '.join(taken)} has its tensor already")
 

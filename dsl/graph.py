@@ -62,6 +62,11 @@ class Weight:
     trainable: bool = True
     dtype: str = "float"
 
+    @property
+    def is_count(self) -> bool:
+        """Whether it counts batches, as batch norms do: torch starts at 0 where a file lacks it."""
+        return not self.trainable and self.dtype == "int" and self.shape == ()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
