@@ -139,17 +139,12 @@ def check_param(
         fail(codes.WRONG_KIND.at(
             span, where=f"param {param.name!r}", expected=_KIND_WORDS[kind], found=noun(value)
         ))  # fmt: skip
-    for number in value if isinstance(value, (list, tuple)) else [value]:
-        _check_bounds(param, number, span)
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        _check_bounds(param, item, span)
+        _check_choice(param, item, span)
     if param.fixed and expected is not None and value != expected:
         bound = f"{shown(expected)}, as it is fixed"
         fail(codes.OUT_OF_RANGE.at(span, name=param.name, value=shown(value), bound=bound))
-    if param.choices and value not in param.choices:
-        allowed = ", ".join(shown(choice) for choice in param.choices)
-        fail(codes.OUT_OF_RANGE.at(
-            span, name=param.name, value=shown(value), bound=f"one of {allowed}",
-            hint=param.doc or did_you_mean(str(value), [str(choice) for choice in param.choices]),
-        ))  # fmt: skip
     return value
 
 
@@ -161,6 +156,15 @@ def _check_bounds(param: tree.Param, number: object, span: Span | None) -> None:
         fail(codes.OUT_OF_RANGE.at(span, name=param.name, value=number, bound=f"at least {low}"))
     if high is not None and number > high:
         fail(codes.OUT_OF_RANGE.at(span, name=param.name, value=number, bound=f"at most {high}"))
+
+
+def _check_choice(param: tree.Param, value: object, span: Span | None) -> None:
+    if param.choices and value not in param.choices:
+        allowed = ", ".join(shown(choice) for choice in param.choices)
+        fail(codes.OUT_OF_RANGE.at(
+            span, name=param.name, value=shown(value), bound=f"one of {allowed}",
+            hint=param.doc or did_you_mean(str(value), [str(choice) for choice in param.choices]),
+        ))  # fmt: skip
 
 
 _KINDS: Mapping[type, str] = {

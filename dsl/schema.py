@@ -72,7 +72,9 @@ class Param(_Table):
     )
     min: Number = Field(0, description="The least number, also of each number in a list.")
     max: Number = Field(0, description="The largest number, also of each number in a list.")
-    choices: list[Union[Number, str]] = Field([], description="The texts or numbers allowed.")
+    choices: list[Union[Number, str]] = Field(
+        [], description="The texts or numbers allowed, also as items of a list."
+    )
     fixed: bool = Field(False, description="Whether the default is the only value.")
     doc: str = Field("", description="What the param does, with its unit.")
 

@@ -281,7 +281,7 @@ class Param:
         default: an expression of earlier params; none where a value must be given.
         type: `int`, `float`, `bool`, `string`, `list`, `map`, `op` or none for any.
         minimum, maximum: bounds of a number, or of every number in a list.
-        choices: the texts or numbers allowed.
+        choices: the texts or numbers allowed, also as items of a list.
         fixed: the default is the only value.
     """
 
