@@ -146,8 +146,9 @@ def _launches(
     inputs = [_meta(type_, dtype, sizes) for type_ in site_types(site)]
     results = names[problem.private("launch")](*inputs)
     results = results if isinstance(results, tuple) else (results,)
+    by_name = dict(zip(problem.results, results, strict=True))
     grads = results[: 1 + problem.with_lse]
-    saved = () if problem.summed else results
+    saved = (by_name[name] for name in problem.saved)
     wanted = ([True] * len(problem.learned),) if problem.learned else ()
     names[problem.private("launch_backward")](*grads, *inputs, *saved, *wanted)
     return list(recorders.values())

@@ -35,8 +35,8 @@ from attnc.dsl.scorelang import (
 from attnc.dsl.scorelang.ranges import Interval
 
 LOG2_E = log2(e)
-VARIABLES = ("qk", "b", "h", "i", "j", "slot_i", "slot_j")
-"""Per pair: `qk` [i, j]; `b` and `h` int64 scalars; the others int32 of two axes.
+VARIABLES = ("qk", "w", "b", "h", "i", "j", "slot_i", "slot_j")
+"""Per pair: `qk` and the weight `w` [i, j]; `b`, `h` int64 scalars; the others int32 of two axes.
 
 `slot_i` and `slot_j` are the slots in a block that hold query and key.
 """
@@ -87,7 +87,9 @@ class Printer:
                 return self._known[tree]
             case Apply():
                 return self._apply(tree)
-            case Weight() | Among():
+            case Weight():
+                return self._use("w")
+            case Among():
                 raise Unknown(f"kernels have nothing for `{text(tree)}`")
 
     def assign(self, tree: ScoreTree, name: str) -> None:

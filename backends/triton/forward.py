@@ -1,4 +1,4 @@
-"""The forward kernel: online softmax over tiles of keys, in base 2, statistics in float32."""
+"""The forward kernel: tiles of keys go by a tile of queries; all sums are in float32."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from textwrap import indent
 from attnc.backends.triton.kernel import KernelText, kernel_text
 from attnc.backends.triton.orientation import QUERIES_BY_KEYS, product
 from attnc.backends.triton.pieces import (
+    assigned,
     at_edges,
     axes,
     block_constants,
     captures,
     constants,
+    is_uneven,
     kept,
     key_head,
     key_sizes,
@@ -20,35 +22,20 @@ from attnc.backends.triton.pieces import (
     needs_product,
     of_block,
     of_stream,
+    only_kept,
     padded,
     query_tile,
     rows_of,
     scores,
     stored,
     times,
+    variables,
     walked,
 )
 from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.step import Step
 from attnc.backends.triton.streams import Stream
 from attnc.backends.triton.tiles import Walk, over_keys, walk
-
-LN_2 = 0.6931471805599453
-_RESULT = "acc / tl.where(total == 0.0, 1.0, total)[:, None]"
-_STORE_LSE = (
-    "at = (b * heads + h) * n + rows\n"
-    f"tl.store({{lse}} + at, (peak + tl.log2(total)) * {LN_2}, mask=rows < n)"
-)
-_OUTSIDE = 's = tl.where(keep, s, float("-inf"))'
-_ONLINE_SOFTMAX = (
-    "new_peak = tl.maximum(peak, tl.max(s, 1))",
-    'shift = tl.where(new_peak == float("-inf"), 0.0, new_peak)  # no key so far',
-    "p = tl.exp2(s - shift[:, None])",
-    "shrink = tl.exp2(peak - shift)",
-    "peak = new_peak",
-    "total = total * shrink + tl.sum(p, 1)",
-    f"acc = {product('p.to(v_tile.dtype)', 'v_tile', 'acc * shrink[:, None]')}",
-)
 
 
 def forward(problem: Problem) -> tuple[list[str], KernelText]:
@@ -59,27 +46,34 @@ def forward(problem: Problem) -> tuple[list[str], KernelText]:
 
 def _step(problem: Problem, stream: Stream) -> Step:
     k, v, m = (stream.own(name) for name in ("k", "v", "m"))
-    formulas = (stream.score, *([stream.keep] if stream.keep else []))
-    reads_k = needs_product([stream.score])
+    rule, held = problem.rule, QUERIES_BY_KEYS
+    computed = [stream.score, stream.keep, stream.share, stream.extra]
+    formulas = tuple(each for each in computed if each is not None)
+    reads_k = needs_product([stream.score]) or "qk" in variables(formulas)
     key_lines = [
         f"k_tile = {rows_of(k, key_head(stream), 'near', problem.dim)}",
         f"qk = {product('q_tile', 'tl.trans(k_tile)')}",
     ]
-    held = QUERIES_BY_KEYS
     body = [
         *walked(stream, "j", "cols", m),
         *(key_lines if reads_k else []),
         *axes(stream, formulas, held),
         *scores(stream),
-        at_edges(stream, [*kept(stream, held, f"(cols < {m})[None, :]"), _OUTSIDE]),
+        at_edges(
+            stream,
+            [*kept(stream, held, f"(cols < {m})[None, :]"), only_kept("s", rule.outside)],
+        ),
         f"v_tile = {rows_of(v, key_head(stream), 'near', problem.width)}",
-        *_ONLINE_SOFTMAX,
+        *rule.add,
+        *_shared(stream),
+        f"acc = {product('p.to(v_tile.dtype)', 'v_tile', rule.carried)}",
+        *_extra(stream),
     ]
     return Step(
         name=problem.private(f"forward_step{stream.tag}"),
-        doc="Add a tile of keys: peak is the largest s, total the sum of exp2(s - peak).",
+        doc=rule.doc,
         given=(*of_block(stream, formulas, held), *(("q_tile", k, v) if reads_k else (v,))),
-        state=("peak", "total", "acc"),
+        state=(*rule.state, "acc", *(["added"] if stream.extra else [])),
         coordinate="i",
         strided=(k, v) if reads_k else (v,),
         sizes=(*key_sizes(stream), *of_stream(stream)),
@@ -92,15 +86,34 @@ def _step(problem: Problem, stream: Stream) -> Step:
     )
 
 
+def _shared(stream: Stream) -> Iterator[str]:
+    """Multiply weights as a post expression says."""
+    factor = literal(stream.share, "share")
+    if factor:
+        yield from assigned(stream.share, "share")
+        yield f"p = p * {factor}"
+        if is_uneven(stream.share):
+            yield at_edges(stream, [only_kept("p")])
+
+
+def _extra(stream: Stream) -> Iterator[str]:
+    """Add to weights what a post expression says, in a sum of its own."""
+    if stream.extra is not None:
+        yield stream.extra.assigned("extra")
+        yield "extra = tl.zeros_like(p) + extra"
+        yield at_edges(stream, [only_kept("extra")])
+        yield f"added = {product('extra.to(v_tile.dtype)', 'v_tile', 'added')}"
+
+
 def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
     walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
-    lse = [f"lse{tag}" for tag in problem.statistics]
-    parts = [f"part{tag}" for tag in problem.statistics] if problem.summed else []
     used = {"heads", "n"}.union(*(step.used for step in steps), *(each.used for each in walks))
-    used |= captures(stream.weight for stream in problem.streams)
+    used |= captures(each for stream in problem.streams for each in (stream.weight, stream.sink))
     doc = "One tile of queries against all its keys."
+    contiguous = [*problem.parts, *problem.statistics, *problem.results[1:]]
+    outputs = dict.fromkeys(["out", *contiguous])
     return kernel_text(
-        problem, "forward", doc, problem.inputs, ["out", *parts, *lse], [*parts, *lse], used,
+        problem, "forward", doc, problem.inputs, outputs, contiguous, used,
         _body(problem, steps, walks), block_constants(problem.streams),
     )  # fmt: skip
 
@@ -113,37 +126,47 @@ def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[st
 
 
 def _joined(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[str]:
-    """One softmax over the keys of all sources."""
-    yield from _fresh(problem)
+    """One row of weights over the keys of all sources."""
+    yield from _fresh(problem, problem.streams[0])
+    if problem.adds:
+        yield f"added = tl.zeros([BLOCK_I, {padded(problem.width)}], tl.float32)"
     for step, each in zip(steps, walks, strict=True):
         yield from each.lines
         yield step.visits(each)
-    yield f"result = {_RESULT}"
+    yield f"result = {problem.rule.result()}"
+    if problem.adds:
+        if "normal" in problem.results:  # laid out as the result is
+            yield stored("result", "normal", "h", "rows", "n", problem.width, "out")
+        yield "result += added"
     yield stored("result", "out", "h", "rows", "n", problem.width)
-    yield _STORE_LSE.format(lse="lse")
+    yield from (_stored(problem, name) for name in problem.statistics)
 
 
 def _summed(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[str]:
-    """A softmax for each source; the backward pass asks for the part of each."""
+    """A row of weights for each source; the backward pass asks for the part of each."""
     yield f"result = tl.zeros([BLOCK_I, {padded(problem.width)}], tl.float32)"
-    for stream, step, each in zip(problem.streams, steps, walks, strict=True):
-        part = stream.own("part")
-        yield from _fresh(problem)
+    for number, (stream, step, each) in enumerate(zip(problem.streams, steps, walks, strict=True)):
+        yield from _fresh(problem, stream)
         yield from each.lines
         yield step.visits(each)
-        yield f"part_tile = {_RESULT}"
-        # parts are laid out as the result is
-        kept_part = stored("part_tile", part, "h", "rows", "n", problem.width, "out")
-        lse = _STORE_LSE.format(lse=stream.own("lse"))
-        yield f"if {part} is not None:\n" + indent(f"{kept_part}\n{lse}", "    ")
-        weight = literal(stream.weight, "weight")
-        if stream.weight is not None and weight == "weight":
-            yield stream.weight.assigned("weight")
-        yield f"result += {times('part_tile', weight)}"
+        yield f"part_tile = {problem.rule.result()}"
+        if problem.parts:
+            part = problem.parts[number]
+            # parts are laid out as the result is
+            lines = [stored("part_tile", part, "h", "rows", "n", problem.width, "out")]
+            lines += [_stored(problem, name) for name in problem.statistics[number : number + 1]]
+            yield f"if {part} is not None:\n" + indent("\n".join(lines), "    ")
+        yield from assigned(stream.weight, "weight")
+        yield f"result += {times('part_tile', literal(stream.weight, 'weight'))}"
     yield stored("result", "out", "h", "rows", "n", problem.width)
 
 
-def _fresh(problem: Problem) -> Iterator[str]:
-    yield 'peak = tl.full([BLOCK_I], float("-inf"), tl.float32)'
-    yield "total = tl.zeros([BLOCK_I], tl.float32)"
+def _fresh(problem: Problem, stream: Stream) -> Iterator[str]:
+    yield from assigned(stream.sink, "sink")
+    yield from problem.rule.fresh(literal(stream.sink, "sink"))
     yield f"acc = tl.zeros([BLOCK_I, {padded(problem.width)}], tl.float32)"
+
+
+def _stored(problem: Problem, statistic: str) -> str:
+    at = "at = (b * heads + h) * n + rows"
+    return f"{at}\ntl.store({statistic} + at, {problem.rule.stored}, mask=rows < n)"

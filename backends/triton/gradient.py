@@ -1,7 +1,8 @@
-"""d loss / d score of a tile of pairs, its weights recomputed from lse.
+"""d loss / d score of a tile of pairs, its weights recomputed from what the forward pass left.
 
-With p = exp2(s - lse), dp = grad_out v' and delta = rowsum(grad_out * out) - grad_lse, it is
-ds = p * (dp - delta); gradients of q, k and captured tensors are sums of ds times slopes.
+With dp = grad_out v' the gradient of the weights, softmax has p = exp2(s - lse) and delta =
+rowsum(grad_out * out) - grad_lse, and ds = p * (dp - delta). Gradients of q, k and captured
+tensors are sums of ds times slopes of the score, and of dp times slopes of the post expression.
 """
 
 from __future__ import annotations
@@ -11,65 +12,119 @@ from collections.abc import Mapping
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.orientation import Orientation, product
 from attnc.backends.triton.pieces import (
+    assigned,
     axes,
+    is_uneven,
     kept,
     literal,
     needs_product,
+    only_kept,
     scores,
     times,
+    variables,
 )
-from attnc.backends.triton.streams import Stream
+from attnc.backends.triton.rules import Rule
+from attnc.backends.triton.streams import Slope, Stream
 
-Slopes = Mapping[str, Formula]
-"""Derivatives of the score that a tile multiplies `ds` by; names to hold them."""
+Slopes = Mapping[str, Slope]
+"""Derivatives that a tile multiplies `ds` or `dp` by; names to hold them."""
 
 
-def formulas(stream: Stream, slopes: Slopes) -> tuple[Formula, ...]:
-    """Return all that a tile computes with."""
-    return (stream.score, *([stream.keep] if stream.keep else []), *slopes.values())
+def formulas(stream: Stream, slopes: Slopes, values: bool = False) -> tuple[Formula, ...]:
+    """Return all that a tile computes with; `values` where it needs the weights of values."""
+    extra = stream.extra if values else None
+    found = (stream.score, stream.keep, stream.share, extra)
+    return (
+        *(each for each in found if each is not None),
+        *(each.formula for each in slopes.values()),
+    )
 
 
 def score_gradient(
-    stream: Stream, slopes: Slopes, held: Orientation, placed: bool = False
+    rule: Rule,
+    stream: Stream,
+    slopes: Slopes,
+    held: Orientation,
+    placed: bool = False,
+    values: bool = False,
 ) -> list[str]:
-    """Return statements for `p`, `ds` and the slopes; `placed` where coordinates have two axes."""
-    computed = formulas(stream, slopes)
-    weighted = times("dp", literal(stream.weight, "weight"))
-    return [
+    """Return statements for `p`, `ds` and the slopes.
+
+    Args:
+        rule: how scores become weights.
+        stream: whose scores.
+        slopes: to compute.
+        held: how the kernel holds the tile.
+        placed: whether coordinates have two axes already.
+        values: whether `p` becomes what values are multiplied by, before pairs outside leave it.
+    """
+    computed = formulas(stream, slopes, values)
+    share = literal(stream.share, "share")
+    weight = literal(stream.weight, "weight")
+    lines = [
         *([f"qk = {held.product}"] if needs_product(computed) else []),
         *([] if placed else axes(stream, computed, held)),
         *scores(stream),
-        f"p = tl.exp2(s - lse_tile{held.per_query})",
+        *rule.weights(held.per_query),
         f"dp = {held.grad_product}",
-        f"ds = p * ({weighted} - delta_tile{held.per_query})",
-        *(each.assigned(name) for name, each in slopes.items() if literal(each, name) == name),
+        *([f"dp = dp * {weight}"] if weight else []),
+        *(["w = p"] if "w" in variables(computed) else []),
+        *assigned(stream.share, "share"),
+        f"ds = {rule.pull(held.per_query, times('dp', share))}",
+        *(line for name, each in slopes.items() for line in assigned(each.formula, name)),
     ]
+    if values and share:
+        lines.append(f"p = p * {share}")
+    if values and stream.extra is not None:
+        lines += [stream.extra.assigned("extra"), "p = p + extra"]
+    return lines
 
 
 def nothing_outside(
     stream: Stream, slopes: Slopes, held: Orientation, inside: str = "", also: str = ""
 ) -> list[str]:
     """Return statements that leave nothing of pairs outside, infinite slopes included."""
-    uneven = [name for name, each in slopes.items() if {"qk", "i", "j"} & {*each.variables}]
-    names = [*([also] if also else []), "ds", *uneven]
-    return [*kept(stream, held, inside), *(f"{x} = tl.where(keep, {x}, 0.0)" for x in names)]
+    uneven = [name for name, each in slopes.items() if is_uneven(each.formula)]
+    weights = ["dp"] if any(each.base == "dp" for each in slopes.values()) else []
+    names = [*([also] if also else []), *weights, "ds", *uneven]
+    return [*kept(stream, held, inside), *map(only_kept, names)]
 
 
 def sums(slopes: Slopes, along: str = "tl.sum({}, 1)") -> list[str]:
-    """Return statements that add ds times the slope of each buffer, summed over a tile's rows."""
+    """Return statements that add to each buffer what a tile gives, summed over its rows."""
     lines = []
     for name, each in slopes.items():
-        if name != "slope":
-            product_ = times("ds", literal(each, name))
+        if name not in ("slope", "post_slope"):
+            product_ = times(each.base, literal(each.formula, name))
             lines.append(f"{name.removesuffix('_slope')}_sum += {along.format(product_)}")
     return lines
 
 
 def through(slopes: Slopes, other: str, into: str) -> list[str]:
-    """Return statements that add ds, times d score / d qk where that is among them, by `other`."""
-    factor = literal(slopes.get("slope"), "slope")
-    scaled = [f"ds = ds * {factor}"] if factor else []
-    return [*scaled, f"{into} = {product(f'ds.to({other}.dtype)', other, into)}"]
+    """Return statements that add d loss / d qk, as far as slopes of it are given, by `other`."""
+    lines = []
+    if "slope" in slopes:
+        factor = literal(slopes["slope"].formula, "slope")
+        lines += [f"ds = ds * {factor}"] if factor else []
+    if "post_slope" in slopes:
+        factor = literal(slopes["post_slope"].formula, "post_slope")
+        lines.append(f"ds = ds + {times('dp', factor)}")
+    return [*lines, f"{into} = {product(f'ds.to({other}.dtype)', other, into)}"]
+
+
+def of_rows(names: list[str], at: str) -> list[str]:
+    """Return statements that read what a tile needs of each query: statistic and delta."""
+    lines = []
+    for name in names:
+        stem = name.rstrip("0123456789")
+        read = f"load_lse({name}, {at})" if stem == "lse" else f"tl.load({name} + {at})"
+        lines.append(f"{stem}_tile = {read}")
+    return lines
+
+
+def tiles_of(names: list[str]) -> tuple[str, ...]:
+    """Return the names of what `of_rows` reads."""
+    return tuple(f"{name.rstrip('0123456789')}_tile" for name in names)
 
 
 def weight_name(stream: Stream) -> tuple[str, ...]:

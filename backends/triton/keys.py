@@ -10,6 +10,7 @@ from attnc.backends.triton.gradient import (
     Slopes,
     formulas,
     nothing_outside,
+    of_rows,
     score_gradient,
     sums,
     through,
@@ -22,6 +23,7 @@ from attnc.backends.triton.pieces import (
     block_constants,
     captures,
     constants,
+    is_uneven,
     key_sizes,
     key_tile,
     literal,
@@ -47,20 +49,19 @@ def keys(problem: Problem, stream: Stream) -> tuple[list[str], KernelText]:
 
 
 def _step(problem: Problem, stream: Stream) -> Step:
-    slopes: Slopes = {f"{each.buffer}_slope": each.slope for each in stream.of_kind("col")}
-    if not _is_late(stream, stream.slope):
-        slopes = {**slopes, "slope": stream.slope}
-    lse, delta = (problem.statistic(stream, name) for name in ("lse", "delta"))
+    slopes: Slopes = {f"{each.buffer}_slope": each.by_pair for each in stream.of_kind("col")}
+    if not _is_late_slope(stream):
+        slopes = {**slopes, **stream.slopes}
+    of_query = problem.of_query(stream)
     weight = "" if _is_late(stream, stream.weight) else "weight"
-    held = KEYS_BY_QUERIES
+    held, computed = KEYS_BY_QUERIES, formulas(stream, slopes, values=True)
     body = [
         *walked(stream, "i", "rows", "n"),
-        "at = (b * heads + h) * n + near",
+        *(["at = (b * heads + h) * n + near"] if of_query else []),
         f"q_tile = {rows_of('q', 'h', 'near', problem.dim)}",
         f"grad_tile = {rows_of('grad_out', 'h', 'near', problem.width)}",
-        f"lse_tile = load_lse({lse}, at)",
-        f"delta_tile = tl.load({delta} + at)",
-        *score_gradient(stream, slopes, held),
+        *of_rows(of_query, "at"),
+        *score_gradient(problem.rule, stream, slopes, held, values=True),
         at_edges(stream, nothing_outside(stream, slopes, held, "(rows < n)[None, :]", also="p")),
         *sums(slopes),
         *([f"p = p * {weight}"] if weight else []),
@@ -71,8 +72,8 @@ def _step(problem: Problem, stream: Stream) -> Step:
         name=problem.private(f"keys_step{stream.tag}"),
         doc="Add what a tile of queries gives to the gradients of k and v.",
         given=(
-            *of_block(stream, formulas(stream, slopes), held),
-            *("k_tile", "v_tile", "q", "grad_out", lse, delta, *weight_name(stream)),
+            *of_block(stream, computed, held),
+            *("k_tile", "v_tile", "q", "grad_out", *of_query, *weight_name(stream)),
         ),
         state=(
             "grad_k_tile", "grad_v_tile", *(f"{each.buffer}_sum" for each in stream.of_kind("col"))
@@ -81,7 +82,7 @@ def _step(problem: Problem, stream: Stream) -> Step:
         strided=("q", "grad_out"),
         sizes=("heads", "n", *of_stream(stream)),
         constants=constants(stream),
-        formulas=formulas(stream, slopes),
+        formulas=computed,
         names=problem.names,
         block="BLOCK_I",
         masked=stream.masked,
@@ -93,16 +94,20 @@ def _is_late(stream: Stream, factor: Formula | None) -> bool:
     """Say whether a factor may wait for the sums: it is the same for all their pairs."""
     if factor is None or isinstance(factor.tree, Constant):
         return True
-    return not stream.grouped and not {"qk", "i", "j"} & {*factor.variables}
+    return not stream.grouped and not is_uneven(factor)
+
+
+def _is_late_slope(stream: Stream) -> bool:
+    return stream.post_slope is None and _is_late(stream, stream.slope)
 
 
 def _kernel(problem: Problem, stream: Stream, step: Step) -> KernelText:
     k, v = stream.own("k"), stream.own("v")
     each = walk(over_queries(stream), stream, problem.names)
-    statistics = [problem.statistic(stream, name) for name in ("lse", "delta")]
+    statistics = problem.of_query(stream)
     buffers = [term.buffer for term in stream.of_kind("col")]
     used = step.used | each.used | {"heads", "n", *key_sizes(stream)}
-    if _is_late(stream, stream.slope):
+    if _is_late_slope(stream):
         used |= captures([stream.slope])
     return kernel_text(
         problem,
@@ -130,7 +135,7 @@ def _body(problem: Problem, stream: Stream, step: Step, each: Walk) -> Iterator[
         yield f"for member in range({group}):\n" + indent("\n".join(lines), "    ")
     else:
         yield from _one_head(stream, step, each, depth=1)
-    late = _is_late(stream, stream.slope)
+    late = _is_late_slope(stream)
     slope = literal(stream.slope, "slope") if late else ""
     if slope == "slope":
         yield stream.slope.assigned("slope")

@@ -31,16 +31,14 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     yield from functions
     yield kernel.definition()
     kept = [f"{name}=None" for name in _parts(problem)]
-    lse = "" if problem.summed else "lse = by_query(q)"
-    results = "out" if problem.summed else "out, lse"
     body = [
         "batch, heads, n, _ = q.shape",
         f"out = by_token(q, {problem.width})",
-        lse,
+        *_rest(problem),
         *copies(problem, site, problem.streams),
         *_choice(problem, "forward", "n", problem.blocks),
         kernel.launch(_query_grid(problem)),
-        f"return {results}",
+        f"return {', '.join(problem.results)}",
     ]
     doc = "Launch the forward kernel."
     yield define(
@@ -55,7 +53,7 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     yield kernel.definition()
     body = ["batch, heads, n, _ = q.shape", *_recomputed(problem)]
     body += copies(problem, site, problem.faces())
-    body += [f"delta{tag} = by_query(q)" for tag in problem.statistics]
+    body += [f"{name} = by_query(q)" for name in problem.deltas]
     rows = [each for each in problem.terms() if each.kind == "row"]
     body += [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
     body += [
@@ -84,9 +82,13 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
 
 
 def _parts(problem: Problem) -> list[str]:
-    if not problem.summed:
-        return []
-    return [f"{name}{tag}" for name in ("part", "lse") for tag in problem.statistics]
+    return [*problem.parts, *problem.statistics] if problem.parts else []
+
+
+def _rest(problem: Problem) -> list[str]:
+    """Return statements that make room for the results besides `out`."""
+    made = {"normal": f"by_token(q, {problem.width})"}
+    return [f"{name} = {made.get(name, 'by_query(q)')}" for name in problem.results[1:]]
 
 
 def _choice(problem: Problem, kind: str, length: str, blocks: Blocks | None) -> list[str]:
@@ -133,10 +135,10 @@ def _on_host(size: str, names: Names) -> str:
 
 def _recomputed(problem: Problem) -> list[str]:
     """Return statements that find each summed source's own result: the forward pass once more."""
-    if not problem.summed:
+    if not problem.parts:
         return []
-    made = [f"part{tag} = by_token(q, {problem.width})" for tag in problem.statistics]
-    made += [f"lse{tag} = by_query(q)" for tag in problem.statistics]
+    made = [f"{part} = by_token(q, {problem.width})" for part in problem.parts]
+    made += [f"{name} = by_query(q)" for name in problem.statistics]
     arguments = [*problem.names.arguments, *_parts(problem)]
     return [*made, call(problem.private("launch"), arguments)]
 

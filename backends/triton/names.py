@@ -21,7 +21,8 @@ RESERVED = frozenset({
     "tile_for", "by_token", "by_query", "by_pair", "read_gradient", "relaid", "if_wanted",
     "plain_gradients", "parts", "ctx", "inputs", "output", "grads", "place_block", "block", "start",
     "slot", "slots", "slot_i", "slot_j", "slots_i", "slots_j", "token", "exists", "length", "item",
-    "pack", "programs", "x", "y", "z",
+    "pack", "programs", "x", "y", "z", "w", "dp", "ds", "share", "extra", "sums", "normal", "added",
+    "sink",
 })  # fmt: skip
 """Names that generated code uses itself, each also with digits after it."""
 

@@ -22,7 +22,7 @@ from attnc.compiler.kernel import Backend, Kernel, Site, Target
 
 def plain_kernel(fallback: Backend, problem: Problem, site: Site) -> Kernel:
     """Build the same attention for the CPU, as a function with the outputs of the operator."""
-    outputs = ("out",) if problem.summed else ("out", "lse")
+    outputs = _plain_results(problem)
     attention = replace(site.attention, outputs=outputs)
     plain = replace(site, name=problem.private("plain"), attention=attention)
     return fallback.build(plain, Target("cpu"))
@@ -50,9 +50,10 @@ def operators(
 
 
 def _fakes(problem: Problem) -> Iterator[str]:
-    out = f"by_token(q, {problem.width})"
-    results = f"return {out}" if problem.summed else f"return {out}, by_query(q)"
-    yield _host(problem, "fake", problem.names.arguments, "Shapes of the results.", [results])
+    made = dict.fromkeys(("out", "normal"), f"by_token(q, {problem.width})")
+    results = [made.get(name, "by_query(q)") for name in problem.results]
+    doc = "Shapes of the results."
+    yield _host(problem, "fake", problem.names.arguments, doc, [listing("return ", results)])
     lines = [f"grad_q = by_token(q, {problem.dim})"]
     for stream in problem.streams:
         k, v = stream.own("k"), stream.own("v")
@@ -67,21 +68,27 @@ def _fakes(problem: Problem) -> Iterator[str]:
 
 def _cpu(problem: Problem) -> str:
     plain = f"{problem.private('plain')}({', '.join(problem.names.arguments)})"
-    lines = [f"out = {plain}", "return relaid(out)"]
-    if not problem.summed:
-        lines = [f"out, lse = {plain}", "return relaid(out), lse"]
+    given = _plain_results(problem)
+    empty = {  # for the backward pass of the kernels alone
+        "out": "relaid(out)", "lse": "lse", "sums": "by_query(q).zero_()",
+        "normal": "torch.zeros_like(relaid(out))",
+    }  # fmt: skip
+    returned = listing("return ", [empty[name] for name in problem.results])
+    lines = [f"{', '.join(given)} = {plain}", returned]
     return _host(problem, "cpu", problem.names.arguments, "The result on the CPU.", lines)
 
 
 def _autograd(problem: Problem, with_plain: bool) -> Iterator[str]:
-    saved = "*inputs" if problem.summed else "*inputs, *output"
+    saved = "*inputs"
+    if problem.saved:
+        saved += ", *output" + ("[1:]" if problem.adds else "")
     keep = [f"ctx.save_for_backward({saved})"]
     doc = "Keep what the backward pass needs."
     yield _host(problem, "save", ["ctx", "inputs", "output"], doc, keep)
     names = problem.names.arguments
-    grads = ["grad_out"] if problem.summed else ["grad_out", "grad_lse"]
-    passed = [*(grads if problem.with_lse else grads[:1]), "*ctx.saved_tensors"]
-    lines = [_on_the_cpu(problem, grads)] if with_plain else []
+    grads = [f"grad_{name}" for name in problem.results]
+    passed = [*grads[: 1 + problem.with_lse], "*ctx.saved_tensors"]
+    lines = [_on_the_cpu(problem)] if with_plain else []
     if problem.learned:
         needed = [f"ctx.needs_input_grad[{names.index(name)}]" for name in problem.learned]
         lines.append(listing("wanted = [", needed, "]"))
@@ -92,10 +99,17 @@ def _autograd(problem: Problem, with_plain: bool) -> Iterator[str]:
     yield _host(problem, "backward", ["ctx", *grads], "Gradients of all arguments.", lines)
 
 
-def _on_the_cpu(problem: Problem, grads: Sequence[str]) -> str:
+def _plain_results(problem: Problem) -> tuple[str, ...]:
+    """Return what of the results the plain function gives, too."""
+    return tuple(name for name in problem.results if name in ("out", "lse"))
+
+
+def _on_the_cpu(problem: Problem) -> str:
     """Return statements for gradients of the plain function, outside of any operator."""
-    saved = "ctx.saved_tensors" if problem.summed else "ctx.saved_tensors[:-2]"
-    given = grads[0] if problem.summed else f"({', '.join(grads)})"
+    count = len(problem.saved)
+    saved = f"ctx.saved_tensors[:-{count}]" if count else "ctx.saved_tensors"
+    grads = [f"grad_{name}" for name in _plain_results(problem)]
+    given = f"({', '.join(grads)})" if len(grads) > 1 else grads[0]
     passed = [problem.private("plain"), saved, "ctx.needs_input_grad", given]
     return "if not grad_out.is_cuda:\n" + indent(call("return plain_gradients", passed, 2), "    ")
 
@@ -111,7 +125,7 @@ def _returned(problem: Problem, name: str) -> str:
 def _registration(problem: Problem, namespace: str, with_plain: bool) -> str:
     """Return the statements that make the two operators known to torch."""
     of = problem.private
-    results = ["Tensor"] * (1 if problem.summed else 2)
+    results = ["Tensor"] * len(problem.results)
     gradients = ["Tensor"] * len(problem.gradients)
     # Without plain torch the kernels serve every device, for Triton's interpreter.
     devices = ', device_types="cuda"' if with_plain else ""
@@ -162,8 +176,9 @@ def _entry(problem: Problem, site: Site) -> str:
     op = problem.private("op")
     if outputs == ("out",):
         called = function.call(op, function.parameters, "return ")
-        return function.source(formula(site.attention), called + "[0]" * (not problem.summed))
-    function.line("out, lse = " + function.call(op, function.parameters, "out, lse = "))
+        return function.source(formula(site.attention), called + "[0]" * (len(problem.results) > 1))
+    made = ", ".join(["out", "lse", *("_" for _ in problem.results[2:])])
+    function.line(f"{made} = " + function.call(op, function.parameters, f"{made} = "))
     return function.source(formula(site.attention), ", ".join(outputs))
 
 

@@ -14,6 +14,7 @@ from attnc.backends.triton.gradient import (
     Slopes,
     formulas,
     nothing_outside,
+    of_rows,
     score_gradient,
     sums,
     weight_name,
@@ -41,8 +42,8 @@ def pairs(problem: Problem, stream: Stream) -> KernelText:
     """
     k, v = stream.own("k"), stream.own("v")
     terms = stream.of_kind("pair")
-    slopes: Slopes = {f"{each.buffer}_slope": each.slope for each in terms}
-    statistics = [problem.statistic(stream, name) for name in ("lse", "delta")]
+    slopes: Slopes = {f"{each.buffer}_slope": each.by_pair for each in terms}
+    statistics = problem.of_query(stream)
     buffers = [each.buffer for each in terms]
     used = captures([*formulas(stream, slopes), stream.weight])
     if stream.blocks is None:
@@ -118,19 +119,18 @@ def _by_block(problem: Problem, stream: Stream, blocks: Blocks, slopes: Slopes) 
 def _one_element(problem: Problem, stream: Stream, slopes: Slopes) -> list[str]:
     """Return statements for what one element of the batch gives."""
     k, v = stream.own("k"), stream.own("v")
-    lse, delta = (problem.statistic(stream, name) for name in ("lse", "delta"))
+    of_query = problem.of_query(stream)
     lines = [
         f"q_tile = {rows_of('q', 'h', 'near_i', problem.dim)}",
         f"k_tile = {rows_of(k, key_head(stream), 'near_j', problem.dim)}",
         f"v_tile = {rows_of(v, key_head(stream), 'near_j', problem.width)}",
         f"grad_tile = {rows_of('grad_out', 'h', 'near_i', problem.width)}",
-        "at = (b * heads + h) * n + near_i",
-        f"lse_tile = load_lse({lse}, at)",
-        f"delta_tile = tl.load({delta} + at)",
+        *(["at = (b * heads + h) * n + near_i"] if of_query else []),
+        *of_rows(of_query, "at"),
     ]
     if stream.weight is not None and weight_name(stream):
         lines.append(stream.weight.assigned("weight"))
-    return [*lines, *score_gradient(stream, slopes, PAIRS, placed=True)]
+    return [*lines, *score_gradient(problem.rule, stream, slopes, PAIRS, placed=True)]
 
 
 def _summed(lines: list[str], slopes: Slopes) -> str:

@@ -191,6 +191,22 @@ def _of_one_block(stream: Stream, held: Orientation) -> list[str]:
     return ["if PACK > 1:", f"    keep = keep & ({query} == {key})"]
 
 
+def only_kept(name: str, outside: str = "0.0") -> str:
+    """Return a statement that leaves pairs that are not allowed with a fixed value."""
+    return f"{name} = tl.where(keep, {name}, {outside})"
+
+
+def assigned(factor: Formula | None, name: str) -> list[str]:
+    """Return the statement for what `literal` calls by its name; none where that is a number."""
+    return [factor.assigned(name)] if factor is not None and literal(factor, name) == name else []
+
+
+def is_uneven(factor: Formula | None) -> bool:
+    """Say whether a factor differs from pair to pair, and may be infinite at some."""
+    uneven = {"qk", "w", "i", "j", "slot_i", "slot_j"}
+    return factor is not None and not uneven.isdisjoint(factor.variables)
+
+
 def literal(factor: Formula | None, name: str) -> str:
     """Return what to multiply by: empty for 1, a number, or `name`, where it is to be put."""
     if factor is None or factor.tree == ONE:

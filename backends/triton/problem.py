@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.names import Names
 from attnc.backends.triton.reader import read_streams
+from attnc.backends.triton.rules import Rule, rule_of
 from attnc.backends.triton.streams import Blocks, Stream, Term
 from attnc.backends.triton.views import Blocked, blocked
 from attnc.compiler.kernel import Site
@@ -23,6 +24,7 @@ class Problem:
         dim: width of q and k; `width` of v and the result.
         streams: one for each source, as queries see it.
         turned: the same as keys see it.
+        rule: how rows of scores become weights.
         summed: whether each source is normalised alone and the results are added.
         with_lse: whether lse is a result of the entry.
     """
@@ -33,6 +35,7 @@ class Problem:
     width: int
     streams: tuple[Stream, ...]
     turned: tuple[Stream, ...]
+    rule: Rule
     summed: bool
     with_lse: bool
 
@@ -45,7 +48,8 @@ class Problem:
         """d score / d qk where it is one number for all sources, applied to sums at the end."""
         first = self.streams[0]
         same = all(each.slope.tree == first.slope.tree for each in self.streams)
-        return first.slope if same and first.even else None
+        alone = all(each.post_slope is None for each in self.streams)
+        return first.slope if same and alone and first.even else None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -55,12 +59,53 @@ class Problem:
 
     @property
     def statistics(self) -> list[str]:
-        """Tags of separate softmax statistics: one in all, or one per summed source."""
-        return [stream.tag for stream in self.streams] if self.summed else [""]
+        """What backward kernels need of each query: one in all, or one per summed source."""
+        return self._of_rows(self.rule.statistic) if self.rule.statistic else []
 
-    def statistic(self, stream: Stream, name: str) -> str:
-        """Return `lse` of a stream: `lse0` where sources are normalised alone."""
-        return stream.own(name) if self.summed else name
+    @property
+    def deltas(self) -> list[str]:
+        """What gradients of weights count from, likewise."""
+        return self._of_rows("delta") if self.rule.centred else []
+
+    @property
+    def parts(self) -> list[str]:
+        """Results of summed sources on their own, as far as the backward pass needs them."""
+        weighed = any(term.of == "weight" for term in self.terms())
+        return self._of_rows("part") if self.summed and (self.rule.centred or weighed) else []
+
+    def _of_rows(self, name: str) -> list[str]:
+        return [each.own(name) for each in self.streams] if self.summed else [name]
+
+    def of_query(self, stream: Stream) -> list[str]:
+        """Return names of what a stream needs of each query: statistic and delta."""
+        names = [self.rule.statistic] if self.rule.statistic else []
+        names += ["delta"] if self.rule.centred else []
+        return [stream.own(name) if self.summed else name for name in names]
+
+    @property
+    def adds(self) -> bool:
+        """Whether a post expression adds to weights."""
+        return any(stream.extra for stream in self.streams)
+
+    @property
+    def results(self) -> list[str]:
+        """What the operator gives: `out`, then what is for its backward pass."""
+        if self.summed:
+            return ["out"]
+        normal = ["normal"] if self.adds and self.rule.centred else []
+        return ["out", *self.statistics, *normal]
+
+    @property
+    def normal(self) -> str:
+        """The result of what delta is the product with: out, less what post adds."""
+        return "normal" if self.adds else "out"
+
+    @property
+    def saved(self) -> list[str]:
+        """Results that the backward pass takes: `normal` is out without what post adds."""
+        if self.summed or not self.rule.centred:
+            return []
+        return self.results[self.adds :]
 
     @property
     def learned(self) -> list[str]:
@@ -77,9 +122,8 @@ class Problem:
     def backward_arguments(self) -> list[str]:
         """Names of all that the backward pass takes."""
         grads = ["grad_out", *(["grad_lse"] if self.with_lse else [])]
-        saved = [] if self.summed else ["out", "lse"]
         wanted = ["wanted"] if self.learned else []
-        return [*grads, *self.names.arguments, *saved, *wanted]
+        return [*grads, *self.names.arguments, *self.saved, *wanted]
 
     def terms(self) -> Iterator[Term]:
         """Yield the terms of all streams."""
@@ -118,7 +162,9 @@ def digest(site: Site) -> Problem:
     assert isinstance(dim, int) and isinstance(width, int)
     streams, turned = zip(*facing, strict=True)
     with_lse = "lse" in attention.outputs
-    return Problem(site.name, names, dim, width, streams, turned, summed, with_lse)
+    rule = rule_of(attention.normaliser)
+    assert rule is not None, "refused before"
+    return Problem(site.name, names, dim, width, streams, turned, rule, summed, with_lse)
 
 
 def _walks(site: Site) -> Iterator[Blocked | None]:

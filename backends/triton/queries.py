@@ -8,14 +8,17 @@ from attnc.backends.triton.gradient import (
     Slopes,
     formulas,
     nothing_outside,
+    of_rows,
     score_gradient,
     sums,
     through,
+    tiles_of,
     weight_name,
 )
 from attnc.backends.triton.kernel import KernelText, kernel_text
 from attnc.backends.triton.orientation import QUERIES_BY_KEYS
 from attnc.backends.triton.pieces import (
+    assigned,
     at_edges,
     block_constants,
     captures,
@@ -51,15 +54,15 @@ def queries(problem: Problem) -> tuple[list[str], KernelText]:
 
 def _step(problem: Problem, stream: Stream) -> Step:
     k, v, m = (stream.own(name) for name in ("k", "v", "m"))
-    slopes: Slopes = {f"{each.buffer}_slope": each.slope for each in stream.of_kind("row")}
+    slopes: Slopes = {f"{each.buffer}_slope": each.by_pair for each in stream.of_kind("row")}
     if problem.late_slope is None:
-        slopes = {**slopes, "slope": stream.slope}
-    held = QUERIES_BY_KEYS
+        slopes = {**slopes, **stream.slopes}
+    held, of_query = QUERIES_BY_KEYS, tiles_of(problem.of_query(stream))
     body = [
         *walked(stream, "j", "cols", m),
         f"k_tile = {rows_of(k, key_head(stream), 'near', problem.dim)}",
         f"v_tile = {rows_of(v, key_head(stream), 'near', problem.width)}",
-        *score_gradient(stream, slopes, held),
+        *score_gradient(problem.rule, stream, slopes, held),
         at_edges(stream, nothing_outside(stream, slopes, held, f"(cols < {m})[None, :]")),
         *sums(slopes),
         *through(slopes, "k_tile", "grad_q_tile"),
@@ -69,7 +72,7 @@ def _step(problem: Problem, stream: Stream) -> Step:
         doc="Add what a tile of keys gives to the gradient of q.",
         given=(
             *of_block(stream, formulas(stream, slopes), held),
-            *("q_tile", "grad_tile", "lse_tile", "delta_tile", *weight_name(stream), k, v),
+            *("q_tile", "grad_tile", *of_query, *weight_name(stream), k, v),
         ),
         state=("grad_q_tile", *(f"{each.buffer}_sum" for each in stream.of_kind("row"))),
         coordinate="i",
@@ -87,17 +90,19 @@ def _step(problem: Problem, stream: Stream) -> Step:
 def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
     walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
     terms = [each for each in problem.terms() if each.kind == "row"]
-    results = [f"part{tag}" for tag in problem.statistics] if problem.summed else ["out"]
-    lse = [f"lse{tag}" for tag in problem.statistics]
+    results = problem.parts if problem.summed else [problem.normal] * problem.rule.centred
     grads = ["grad_out", *(["grad_lse"] if problem.with_lse else [])]
-    sums_kept = [f"delta{tag}" for tag in problem.statistics] + [each.buffer for each in terms]
+    sums_kept = [*problem.deltas, *(each.buffer for each in terms)]
+    lse = problem.statistics
     used = {"heads", "n"}.union(*(step.used for step in steps), *(each.used for each in walks))
     used |= captures([problem.late_slope, *(each.weight for each in problem.streams)])
-    used |= captures(each.slope for each in terms if each.of_weight)
+    used |= captures(each.sink for each in problem.streams)
+    used |= captures(each.slope for each in terms if each.of in ("weight", "sink"))
+    leaves = "; leaves delta as well" if problem.deltas else ""
     return kernel_text(
         problem,
         "queries",
-        "Gradient of q for one tile of queries; leaves delta as well.",
+        f"Gradient of q for one tile of queries{leaves}.",
         inputs=[*problem.inputs, *results, *lse, *grads],
         outputs=["grad_q", *sums_kept],
         contiguous=[*lse, "grad_lse", *sums_kept],
@@ -113,45 +118,58 @@ def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[st
     yield f"q_tile = {rows_of('q', 'h', 'i', problem.dim)}"
     yield f"grad_tile = {rows_of('grad_out', 'h', 'i', problem.width)}"
     yield f"grad_q_tile = tl.zeros([BLOCK_I, {padded(problem.dim)}], tl.float32)"
-    if not problem.summed:
+    if not problem.summed and problem.rule.centred:
         yield from _joined_delta(problem)
-    for stream, step, each in zip(problem.streams, steps, walks, strict=True):
+        yield from _of_sink(problem, problem.streams[0])
+    for number, (step, each) in enumerate(zip(steps, walks, strict=True)):
         if problem.summed:
-            yield from _summed_delta(problem, stream)
+            yield from _summed_delta(problem, number)
         yield from (f"{name} = tl.zeros([BLOCK_I], tl.float32)" for name in step.state[1:])
         yield from each.lines
         yield step.visits(each)
         yield from (_store(name.removesuffix("_sum"), name) for name in step.state[1:])
     late = problem.late_slope
-    if late is not None and literal(late, "slope") == "slope":
-        yield late.assigned("slope")
+    yield from assigned(late, "slope")
     grad = times("grad_q_tile", literal(late, "slope"))
     yield stored(grad, "grad_q", "h", "rows", "n", problem.dim)
 
 
 def _joined_delta(problem: Problem) -> Iterator[str]:
-    yield f"out_tile = {rows_of('out', 'h', 'i', problem.width)}"
+    yield f"out_tile = {rows_of(problem.normal, 'h', 'i', problem.width)}"
     yield f"delta_tile = {_ROWSUM.format('out_tile')}"
     if problem.with_lse:
         yield "delta_tile -= tl.load(grad_lse + at + i)"
     yield _store("delta", "delta_tile")
-    yield "lse_tile = load_lse(lse, at + i)"
+    yield from of_rows(problem.statistics, "at + i")
 
 
-def _summed_delta(problem: Problem, stream: Stream) -> Iterator[str]:
-    """The same for a source with a softmax of its own; `gain` is d loss / d weight by query."""
-    yield f"part_tile = {rows_of(stream.own('part'), 'h', 'i', problem.width)}"
-    yield f"gain = {_ROWSUM.format('part_tile')}"
-    for term in (each for each in stream.terms if each.of_weight):
-        slope = literal(term.slope, "slope")
-        if slope == "slope":
-            yield term.slope.assigned("slope")
-        yield _store(term.buffer, times("gain", slope))
-    if stream.weight is not None and weight_name(stream):
-        yield stream.weight.assigned("weight")
-    yield f"delta_tile = {times('gain', literal(stream.weight, 'weight'))}"
-    yield _store(stream.own("delta"), "delta_tile")
-    yield f"lse_tile = load_lse({stream.own('lse')}, at + i)"
+def _summed_delta(problem: Problem, number: int) -> Iterator[str]:
+    """The same for a source with weights of its own; `gain` is d loss / d weight by query."""
+    stream = problem.streams[number]
+    if problem.parts:
+        yield f"part_tile = {rows_of(problem.parts[number], 'h', 'i', problem.width)}"
+        yield f"gain = {_ROWSUM.format('part_tile')}"
+    for term in (each for each in stream.terms if each.of == "weight"):
+        yield from assigned(term.slope, "slope")
+        yield _store(term.buffer, times("gain", literal(term.slope, "slope")))
+    yield from assigned(stream.weight, "weight")
+    if problem.rule.centred:
+        yield f"delta_tile = {times('gain', literal(stream.weight, 'weight'))}"
+        yield _store(stream.own("delta"), "delta_tile")
+        yield from of_rows(problem.statistics[number : number + 1], "at + i")
+        yield from _of_sink(problem, stream)
+
+
+def _of_sink(problem: Problem, stream: Stream) -> Iterator[str]:
+    """The gradient of the sink by query: its weight times how far its value, 0, is from delta."""
+    terms = [each for each in stream.terms if each.of == "sink"]
+    if terms:
+        yield from assigned(stream.sink, "sink")
+        sink = literal(stream.sink, "sink")
+        yield f"ds = -tl.exp2({sink} - lse_tile) * delta_tile"
+    for term in terms:
+        yield from assigned(term.slope, "slope")
+        yield _store(term.buffer, times("ds", literal(term.slope, "slope")))
 
 
 def _store(buffer: str, value: str) -> str:

@@ -9,11 +9,21 @@ from attnc.backends.triton.expressions import Formula, formula, in_bits
 from attnc.backends.triton.layouts import View
 from attnc.backends.triton.local import Anchor, local_read
 from attnc.backends.triton.names import Names
+from attnc.backends.triton.rules import Elementwise, affine, elementwise, rule_of, with_weight
 from attnc.backends.triton.streams import Blocks, Stream, Term
 from attnc.backends.triton.tokens import blocked_side
 from attnc.backends.triton.views import Blocked, condition_within
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Apply, Constant, Coordinate, Dot, Load, ScoreTree
+from attnc.dsl.attention import (
+    Apply,
+    Constant,
+    Coordinate,
+    Dot,
+    Load,
+    ScoreTree,
+    SoftmaxKeys,
+    Weight,
+)
 from attnc.dsl.scorelang import (
     COORDINATES,
     LinearBand,
@@ -86,7 +96,11 @@ class _Reader:
 
     def __init__(self, site: Site, names: Names, number: int, tag: str, summed: bool) -> None:
         self._site, self._names, self._tag, self._summed = site, names, tag, summed
-        self._source = site.attention.sources[number]
+        self._source, self._normaliser = site.attention.sources[number], site.attention.normaliser
+        rule = rule_of(self._normaliser)
+        assert rule is not None, "refused before"
+        self._rule = rule
+        self._sink = self._sink_of(number)
         self._key = site.sources[number][0]
         batch, heads, queries, _ = site.q.shape
         sizes = {"b": batch, "h": heads, "i": queries}
@@ -103,25 +117,58 @@ class _Reader:
         source, given = self._source, simplify(self._source.score)
         weight = source.weight if self._summed else None
         weight = None if weight is None else simplify(weight)
-        score = self._with_copies(given)
+        score, post = map(self._with_copies, self._weighed())
+        parts = affine(post)
+        assert parts is not None, "refused before"
         inside = band(source.domain) if facing is None else LinearBand()
         keep = allowed(source) if facing is None else condition_within(source, facing.view)
-        terms = [*self._terms(score, False), *(self._terms(weight, True) if weight else ())]
+        of = {"score": score, "post": post, "weight": weight, "sink": self._sink}
+        terms = [term for name, tree in of.items() if tree for term in self._terms(tree, name)]
         return Stream(
             self._tag,
             inside or LinearBand(),
             None if facing is None else self._blocks(facing),
             inside is None or source.mask is not None or facing is not None,
             self._key.shape[1] != self._site.q.shape[1],
-            self._formula(in_bits(score), "score", f"{text(given)}, times log2(e)."),
+            self._scored(score, "score", text(self._weighed()[0])),
             self._copies,
-            None if keep is None else self._formula(keep, "keep", f"{text(keep)}."),
+            self._optional(keep, "keep"),
             self._formula(derivative(score, Dot()), "slope", "d score / d qk."),
-            None if weight is None else self._formula(weight, "weight", f"{text(weight)}."),
+            self._optional(parts[0], "share", unless=1.0),
+            self._optional(parts[1], "extra", unless=0.0),
+            self._optional(derivative(post, Dot()), "post_slope", unless=0.0),
+            self._scored(self._sink, "sink", text(self._sink)) if self._sink else None,
+            self._optional(weight, "weight"),
             tuple(terms),
             text(given),
             self._ranges,
         )
+
+    def _weighed(self) -> tuple[ScoreTree, ScoreTree]:
+        """Return score and post; a weight that depends on its own score alone is a score."""
+        score, post = simplify(self._source.score), simplify(self._source.post or Weight())
+        if isinstance(self._rule, Elementwise):
+            return with_weight(post, elementwise(self._normaliser, score)), Weight()
+        return score, post
+
+    def _sink_of(self, number: int) -> ScoreTree | None:
+        """Return the score of a key without a value, of one source where they share a softmax."""
+        match self._normaliser:
+            case SoftmaxKeys(sink) if sink is not None and (self._summed or number == 0):
+                return simplify(sink)
+        return None
+
+    def _scored(self, tree: ScoreTree, name: str, shown: str) -> Formula:
+        if self._rule.in_bits:
+            return self._formula(in_bits(tree), name, f"{shown}, times log2(e).")
+        return self._formula(tree, name, f"{shown}.")
+
+    def _optional(
+        self, tree: ScoreTree | None, name: str, unless: float | None = None
+    ) -> Formula | None:
+        if tree is None or (unless is not None and tree == Constant(unless)):
+            return None
+        return self._formula(tree, name, f"{text(tree)}.")
 
     def _blocks(self, facing: _Facing) -> Blocks:
         view, heads = facing.view, self._site.q.shape[1]
@@ -165,27 +212,28 @@ class _Reader:
                 token = _SLOTS.get(name, token)
             yield token if name in read else Constant(0)
 
-    def _terms(self, tree: ScoreTree, of_weight: bool) -> Iterator[Term]:
+    def _terms(self, tree: ScoreTree, of: str) -> Iterator[Term]:
         """Group the reads in a tree by the axes they depend on and by their slope."""
         groups: dict[tuple[str, ScoreTree], list[Load]] = {}
         for load in _reached(tree):
-            kind = "row" if of_weight else self._kind(load)
+            kind = "row" if of in ("weight", "sink") else self._kind(load)
             read = self._copies.get(load.tensor, load)
             groups.setdefault((kind, derivative(tree, load)), []).append(read)
         counts: dict[str, int] = {}
         for (kind, slope), reads in groups.items():
-            stem = f"{'weight' if of_weight else kind}_grad{self._tag}"
+            stem = f"{_BUFFERS.get(of, of).format(kind)}_grad{self._tag}"
             count = counts[kind] = counts.get(kind, 0) + 1
             buffer = stem if count == 1 else f"{stem}_{count}"
             by_batch = any("b" in coordinates(load) for load in reads)
-            written = self._formula(slope, f"{buffer}_slope", "d score / d read.")
-            yield Term(buffer, kind, written, tuple(reads), of_weight, by_batch)
+            written = self._formula(slope, f"{buffer}_slope", f"d {of} / d read.")
+            yield Term(buffer, kind, written, tuple(reads), of, by_batch)
 
     def _kind(self, load: Load) -> str:
         return "pair" if load.tensor in self._copies else _kind(load)
 
 
 _STEMS = {"i": "query", "j": "key"}
+_BUFFERS = {"score": "{}", "post": "{}_post"}
 
 
 def _reached(tree: ScoreTree) -> Iterator[Load]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attnc.backends.formula import beyond_softmax
 from attnc.backends.torch_function import unknown_sizes
 from attnc.backends.triton.configs import CAPABILITIES
+from attnc.backends.triton.rules import affine, rule_of
 from attnc.compiler.kernel import Site, Target
-from attnc.dsl.attention import Among, Source
+from attnc.dsl.attention import Among, Constant, Source
+from attnc.dsl.attention_text import normaliser_text
 from attnc.dsl.scorelang import allowed, coordinates, has_dot, subtrees
 
+ZERO = Constant(0.0)
 WIDEST = 256
 """Largest head dim for which the tiles of every supported card fit."""
 
@@ -19,7 +21,7 @@ def reasons_against(site: Site, target: Target) -> list[str]:
     """Return why the site cannot be computed on the target; none where it can."""
     return [
         *_of_target(target),
-        *beyond_softmax(site),
+        *_of_weights(site),
         *_of_shapes(site),
         *_of_outputs(site),
         *_of_expressions(site),
@@ -31,6 +33,28 @@ def _of_target(target: Target) -> Iterator[str]:
         yield "no GPU; Triton runs on a CPU in its interpreter only, which is for tests"
     elif str(target) not in CAPABILITIES:
         yield f"kernels are not checked for {target}; there are {', '.join(CAPABILITIES)}"
+
+
+def _of_weights(site: Site) -> Iterator[str]:
+    attention = site.attention
+    rule = rule_of(attention.normaliser)
+    if rule is None:
+        name = normaliser_text(attention.normaliser)
+        yield f"{name} compares more than the keys of a query as they come by"
+    if attention.given:
+        yield "it computes q . k itself; here the products are given"
+    posts = [source.post for source in attention.sources if source.post is not None]
+    if rule is not None and rule.centred:
+        if any(affine(post) is None for post in posts):
+            yield "a post expression is not linear in w, which is known only after the last key"
+        adds = any(parts is not None and parts[1] != ZERO for parts in map(affine, posts))
+        if adds and attention.join == "sum" and len(attention.sources) > 1:
+            yield "a post expression adds to the weights of sources that are summed"
+    if attention.renormalise is not None:
+        yield "weights are divided by their sum again, after they have met the values"
+    beyond = [name for name in ("index", "received", "back") if name in attention.outputs]
+    if beyond:
+        yield f"it does not give {' or '.join(beyond)}"
 
 
 def _of_shapes(site: Site) -> Iterator[str]:

@@ -16,16 +16,16 @@ from attnc.dsl.scorelang.ranges import Interval
 class Term:
     """Reads of captured tensors that the loss reaches alike, their gradients in one buffer.
 
-    The buffer holds d loss / d score * slope in float32, summed over the axes that the reads do
+    The buffer holds d loss / d of * slope in float32, summed over the axes that the reads do
     not depend on: `row` [b, h, n, 1], `col` [b, h, 1, m], `pair` [parts of b, h, n, m]; where
     the source is walked by block, a pair is one of slots.
 
     Attributes:
         buffer: its name: `pair_grad`.
         kind: `row`, `col` or `pair`.
-        slope: d score / d read; d weight / d read where `of_weight`.
+        slope: d of / d read.
         reads: loads of captured tensors, as the spec has them; by slot where those by pair are.
-        of_weight: whether they stand in the weight of the source.
+        of: what they stand in: `score`, `post`, `weight` (of the source) or `sink`.
         by_batch: whether elements of the batch differ, so that none are summed.
     """
 
@@ -33,8 +33,26 @@ class Term:
     kind: str
     slope: Formula
     reads: tuple[Load, ...]
-    of_weight: bool
+    of: str
     by_batch: bool
+
+    @property
+    def by_pair(self) -> Slope:
+        """What a tile of pairs adds to the buffer."""
+        return Slope(self.slope, "dp" if self.of == "post" else "ds")
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """A derivative by pair, and what it is multiplied by.
+
+    Attributes:
+        formula: d score / d x, or d post / d x.
+        base: `ds`, d loss / d score, or `dp`, d loss / d weight.
+    """
+
+    formula: Formula
+    base: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +96,13 @@ class Stream:
         blocks: what tiles are taken from; none where they are of tokens in a row.
         masked: whether `keep` asks for more than the band.
         grouped: whether several heads of q share one of k and v.
-        score: times log2(e).
+        score: times log2(e) where the rule asks for bits.
         copies: reads by pair -> the copy that kernels load in their place.
         keep: the condition on pairs; none where all are allowed.
         slope: d score / d qk.
+        share: what post multiplies weights by; none for 1. It adds `extra`; none for nothing.
+        post_slope: d post / d qk; none for 0.
+        sink: score of a key without a value, as `score` is taken; none for no such key.
         weight: factor of the result; none for 1.
         terms: gradients of captured tensors.
         text: the score as the spec writes it.
@@ -97,6 +118,10 @@ class Stream:
     copies: Mapping[str, Load]
     keep: Formula | None
     slope: Formula
+    share: Formula | None
+    extra: Formula | None
+    post_slope: Formula | None
+    sink: Formula | None
     weight: Formula | None
     terms: tuple[Term, ...]
     text: str
@@ -112,12 +137,20 @@ class Stream:
         return is_even(self.slope.tree)
 
     def of_kind(self, kind: str) -> list[Term]:
-        """Return the terms of scores with gradients of one kind."""
-        return [each for each in self.terms if each.kind == kind and not each.of_weight]
+        """Return the terms of pairs with gradients of one kind."""
+        by_pair = (each for each in self.terms if each.of in ("score", "post"))
+        return [each for each in by_pair if each.kind == kind]
+
+    @property
+    def slopes(self) -> dict[str, Slope]:
+        """d score / d qk and d post / d qk."""
+        found = {"slope": Slope(self.slope, "ds")}
+        return found | ({"post_slope": Slope(self.post_slope, "dp")} if self.post_slope else {})
 
     def formulas(self) -> Iterator[Formula]:
         """Yield everything that kernels may call."""
         yield self.score
         yield self.slope
-        yield from (each for each in (self.keep, self.weight) if each is not None)
+        others = (self.keep, self.share, self.extra, self.post_slope, self.sink, self.weight)
+        yield from (each for each in others if each is not None)
         yield from (each.slope for each in self.terms)

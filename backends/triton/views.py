@@ -33,7 +33,8 @@ def blocked(source: Source) -> Blocked | None:
     found = _of_domain(source.domain)
     if found is None:
         return None
-    reads = list(pair_reads(simplify(source.score)))
+    trees = [source.score, *([source.post] if source.post is not None else [])]
+    reads = [read for tree in trees for read in pair_reads(simplify(tree))]
     local = (local_read(load, anchors) for load in reads for anchors in found.anchors)
     return None if any(load is None for load in local) else found
 

@@ -16,11 +16,12 @@ import pytest
 import torch
 from torch import Tensor
 
+import attnc
 from attnc.backends.reference import function
 from attnc.backends.triton import TritonBackend
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.kernel import Kernel, Site, Target, Yes
-from attnc.compiler.sites import site_operands
+from attnc.compiler.sites import site_of, site_operands
 from attnc.dsl.dims import substitute
 from attnc.dsl.graph import TensorType
 
@@ -71,6 +72,16 @@ class Harness:
 
     load: Load
     monkeypatch: pytest.MonkeyPatch
+
+    @staticmethod
+    def site(call: str, inputs: Mapping[str, str]) -> Site:
+        """Return the site of `attend(...)` in a spec with these inputs."""
+        declared = "".join(f" input {name}: {of}\n" for name, of in inputs.items())
+        made = ["o", "l"] if "outputs" in call else ["o"]
+        outputs = "".join(f" output {name}_out = {name}\n" for name in made)
+        text = f"model m {{\n{declared} {', '.join(made)} = {call}\n{outputs}}}"
+        graph = attnc.check(attnc.loads(text, "m.attn"))
+        return site_of(next(each for each in graph.body.nodes if each.op == "attend"), "attend")
 
     def module(self, site: Site) -> ModuleType:
         """Return the kernels of a site."""

@@ -16,7 +16,6 @@ from torch.autograd import gradcheck, gradgradcheck
 import attnc
 from attnc.backends.reference import ReferenceBackend, function
 from attnc.backends.sdpa import SdpaBackend
-from attnc.backends.triton.refusals import reasons_against
 from attnc.compiler.kernel import No, Site, Target
 from attnc.compiler.sites import site_of
 from attnc.dsl.diagnostics import SpecError
@@ -589,7 +588,6 @@ def test_other_backends_say_why_not(call: str) -> None:
     found = site(call)
     answer = SdpaBackend().can(found, Target())
     assert isinstance(answer, No) and answer.reasons
-    assert any("it " in reason for reason in reasons_against(found, Target("cuda", "90")))
 
 
 @pytest.mark.parametrize("call", [

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-import attnc
 from attnc.backends.triton.problem import digest
 from attnc.compiler.kernel import Site
-from attnc.compiler.sites import site_of
 
 if TYPE_CHECKING:
     from tests.backends.conftest import Harness
@@ -41,17 +39,11 @@ class Case:
     groups: int = 2
     dim: int = 16
 
-    def site(self) -> Site:
+    def site(self, harness: Harness) -> Site:
         """Return the site."""
         shapes = {"q": (2, self.n), "k": (self.groups, self.m), "v": (self.groups, self.m)}
         given = {name: f"[b, {heads}, {n}, {self.dim}]" for name, (heads, n) in shapes.items()}
-        declared = "".join(f" input {x}: {of}\n" for x, of in {**given, **self.tensors}.items())
-        made = ["o", "l"] if "lse" in self.arguments else ["o"]
-        call = f" {', '.join(made)} = attend(q, k, v, {self.arguments})\n"
-        outputs = "".join(f" output {x}_out = {x}\n" for x in made)
-        text = f"model m {{\n{declared}{call}{outputs}}}"
-        graph = attnc.check(attnc.loads(text, "m.attn"))
-        return site_of(next(each for each in graph.body.nodes if each.op == "attend"), "attend")
+        return harness.site(f"attend(q, k, v, {self.arguments})", {**given, **self.tensors})
 
 
 TABLE = "score = qk * 0.25 + table[h, iy - jy + 3, ix - jx + 3]"
@@ -93,7 +85,7 @@ WINDOWS: dict[str, Case] = {
 
 
 def check(case: Case, harness: Harness, dtype: torch.dtype) -> None:
-    site = case.site()
+    site = case.site(harness)
     assert all(stream.blocks for stream in digest(site).streams)
     entry = harness.interpreted(site, case.tile)
     harness.check(entry, site, dtype, harness.inputs(site, {"b": case.b}, dtype))
