@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from attnc.backends.formula import beyond_tiles
 from attnc.backends.torch_function import unknown_sizes
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.rules import affine, rule_of
@@ -22,6 +23,7 @@ def reasons_against(site: Site, target: Target) -> list[str]:
     return [
         *_of_target(target),
         *_of_weights(site),
+        *beyond_tiles(site),
         *_of_shapes(site),
         *_of_outputs(site),
         *_of_expressions(site),

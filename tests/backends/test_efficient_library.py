@@ -117,7 +117,7 @@ def nystrom(count: int, conv: int = 0) -> Meaning:
             padded = F.pad(v, (0, 0, conv // 2, conv // 2))
             taps = p["conv.weight"][:, 0, :, 0]
             out = out + torch.stack(
-                [sum(taps[:, t, None] * padded[:, :, i + t] for t in range(conv))
+                [torch.stack([taps[:, t, None] * padded[:, :, i + t] for t in range(conv)]).sum(0)
                  for i in range(N)], 2)  # fmt: skip
         return dense(p, "proj", tokens(out))
 
@@ -238,8 +238,8 @@ def long_short_causal(p: Weights, given: Mapping[str, Tensor]) -> Tensor:
     sums: dict[str, list[Tensor]] = {"k": [], "v": []}
     for start in range(0, 10, 2):
         weights = weigh[:, start : start + 2].softmax(1)
-        for name, t in (("k", key), ("v", value)):
-            parts = t[:, start : start + 2].unflatten(-1, (HEADS, E))
+        for name, stream in (("k", key), ("v", value)):
+            parts = stream[:, start : start + 2].unflatten(-1, (HEADS, E))
             for r in range(2):
                 row = (weights[..., r, None] * parts).sum(1).flatten(1)
                 sums[name].append(normed(p, "norm_sums", row).unflatten(-1, (HEADS, E)))
@@ -251,9 +251,9 @@ def long_short_causal(p: Weights, given: Mapping[str, Tensor]) -> Tensor:
         for back in range(3):
             content = q[:, :, t] + p["content"][0, :, 0]
             position = q[:, :, t] + p["position"][0, :, 0]
-            at = t + 4 - back
-            scores.append((content * k[:, :, at]).sum(-1) + (position * near[back]).sum(-1))
-            values.append(v[:, :, at])
+            seen = t + 4 - back  # the newest first
+            scores.append((content * k[:, :, seen]).sum(-1) + (position * near[back]).sum(-1))
+            values.append(v[:, :, seen])
         visible = (2 + t // 2) * 2
         for s in range(visible):
             together = sums["k"][s] + far[visible - 1 - s]
