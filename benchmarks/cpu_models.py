@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import platform
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import attnc
+from benchmarks.measuring import medians, peak
 from benchmarks.plain_crossvit import PlainCrossViT
 
 Make = Callable[[], nn.Module]
@@ -88,43 +87,29 @@ CASES: dict[str, tuple[Case, Case]] = {
 
 def times(case: str) -> tuple[float, float]:
     """Return the median seconds of ours and theirs, runs interleaved."""
-    sides = [(make().eval(), inputs()) for make, inputs in CASES[case]]
-    taken: list[list[float]] = [[], []]
-    for turn in range(ROUNDS + 3):
-        for side, (model, inputs) in enumerate(sides):
-            start = time.perf_counter()
-            with torch.inference_mode():
-                model(*inputs)
-            if turn >= 3:
-                taken[side].append(time.perf_counter() - start)
-    return statistics.median(taken[0]), statistics.median(taken[1])
+    sides = [forward(make, inputs) for make, inputs in CASES[case]]
+    ours, theirs = medians(sides, ROUNDS)
+    return ours, theirs
 
 
-def peak(case: str, side: int) -> float:
-    """Return how many MiB one forward pass adds to the peak of a process of its own."""
+def forward(make: Make, draw: Callable[[], tuple[Tensor, ...]]) -> Callable[[], object]:
+    """Return a forward pass without gradients."""
+    model, given = make().eval(), draw()
+
+    def run() -> object:
+        with torch.inference_mode():
+            return model(*given)
+
+    return run
+
+
+def memory(case: str, side: int) -> float:
+    """Return how many MiB one forward pass adds to a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.cpu_models", "--peak", case, str(side)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return float(done.stdout.split()[-1])
-
-
-def print_peak(case: str, side: int) -> None:
-    """Run one side once and print how far memory rises above what the model itself holds."""
-    make, inputs = CASES[case][side]
-    model, given = make().eval(), inputs()
-    with torch.inference_mode():
-        model(*given)
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
-        before = resident("VmRSS")
-        model(*given)
-    print(resident("VmHWM") - before)
-
-
-def resident(field: str) -> float:
-    """Return a figure of the memory of this process in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def main() -> None:
@@ -135,11 +120,11 @@ def main() -> None:
     print(f"{'case':24} {'ours ms':>9} {'theirs ms':>10} {'speed':>6} {'MiB':>6} {'theirs':>7}")
     for case in CASES:
         ours, theirs = times(case)
-        memory = peak(case, 0), peak(case, 1)
-        results[case] = {"speed": theirs / ours, "peak_mib": memory}
+        held = memory(case, 0), memory(case, 1)
+        results[case] = {"speed": theirs / ours, "peak_mib": held}
         print(
             f"{case:24} {1000 * ours:>9.1f} {1000 * theirs:>10.1f} {theirs / ours:>6.2f}"
-            f" {memory[0]:>6.0f} {memory[1]:>7.0f}"
+            f" {held[0]:>6.0f} {held[1]:>7.0f}"
         )
     versions = {"torch": torch.__version__, "python": platform.python_version()}
     target = Path(__file__).parent / "results" / "cpu_models.json"
@@ -149,6 +134,6 @@ def main() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(2)
     if "--peak" in sys.argv:
-        print_peak(sys.argv[2], int(sys.argv[3]))
+        print(peak(forward(*CASES[sys.argv[2]][int(sys.argv[3])])))
     else:
         main()
