@@ -66,7 +66,7 @@ class Scope:
     def like(self, attribute: str) -> fx.Node:
         """Return the `dtype` or the `device` of the model's tensors."""
         if attribute not in self._likes:
-            node = self.graph.call_function(getattr, (self._like_tensor(), attribute))
+            node = self.graph.call_function(getattr, (self._like_tensor(attribute), attribute))
             self._likes[attribute] = always(node)
         return self._likes[attribute]
 
@@ -93,14 +93,16 @@ class Scope:
         written = self._sizes.write(size)
         return self._extra(size) if written is None else written
 
-    def _like_tensor(self) -> fx.Node:
-        """Return a tensor with the model's dtype, on its device."""
+    def _like_tensor(self, attribute: str = "dtype") -> fx.Node:
+        """Return a tensor with the model's dtype, on its device; any tensor tells the device."""
         for type_, node in self._tensors:
             if type_.dtype == "float":
                 return node
         for path, weight in body_weights(self.body).items():
             if weight.dtype == "float":
                 return always(self.graph.create_node("get_attr", path))
+        if attribute == "device" and self._tensors:
+            return self._tensors[0][1]
         if not self.is_top:
             return self._extra(Like())
         keywords: dict[str, Argument] = {}
