@@ -51,10 +51,16 @@ def beyond_softmax(site: Site) -> Iterator[str]:
     attention = site.attention
     if attention.normaliser != SoftmaxKeys():
         yield f"it normalises by softmax over keys, not by {normaliser_text(attention.normaliser)}"
-    if attention.given:
-        yield "it computes q . k itself; here the products are given"
     if any(source.post is not None for source in attention.sources):
         yield "it multiplies values by the weights as they are; here a post expression changes them"
+    yield from beyond_products(site)
+
+
+def beyond_products(site: Site) -> Iterator[str]:
+    """Yield why a kernel for weights of q . k does not serve a site, whatever its normaliser."""
+    attention = site.attention
+    if attention.given:
+        yield "it computes q . k itself; here the products are given"
     if attention.renormalise is not None:
         yield "it does not divide weights by their sum again"
     beyond = [name for name in ("index", "received", "back") if name in attention.outputs]

@@ -263,6 +263,8 @@ class ScoreWriter:
             most = "" if fits else f"max={self._function.size(size - 1)}"
             if least or most:
                 limits = ", ".join(limit for limit in (least, most) if limit)
+                if len(written) + len(limits) > LONGEST:
+                    written = self._function.bind("index", written)
                 written = f"{fill('{a}.clamp', written)}({limits})"
         is_long = len(written) > LONGEST // 2
         return self._function.bind("index", written) if is_long else written

@@ -94,7 +94,12 @@ class Printer:
 
     def assign(self, tree: ScoreTree, name: str) -> None:
         """Add a statement that gives the tree a name; what is written later uses the name."""
-        self._known[tree] = self._assign(name, self.expression(tree))
+        written = self.expression(tree)
+        last = self.lines[-1] if self.lines else ""
+        if last.startswith(f"{written} = "):  # a part that was too long to stay in a line
+            self._taken.remove(written)
+            written = self.lines.pop().removeprefix(f"{written} = ")
+        self._known[tree] = self._assign(name, written)
 
     def _apply(self, tree: Apply) -> str:
         row = FUNCTIONS[tree.function]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import mul
@@ -27,7 +27,7 @@ class Layout:
         shape: of the grid that the tokens stand on.
         places: position of the token along each axis; int trees of `block` and `slot`.
         conditions: what must hold for a token to be there; they read `places` or parts of them.
-        count: slots of a block, the last of which hold nothing behind it: an int tree of `block`.
+        extents: slots of a block along each axis, int trees of `block`.
         meaning: for docstrings: `Windows of 7 * 7`.
     """
 
@@ -36,8 +36,13 @@ class Layout:
     shape: Shape
     places: tuple[ScoreTree, ...]
     conditions: tuple[ScoreTree, ...]
-    count: ScoreTree
+    extents: tuple[ScoreTree, ...]
     meaning: str
+
+    @property
+    def count(self) -> ScoreTree:
+        """Slots of a block that may hold a token, the first ones; an int tree of `block`."""
+        return reduce(_times, self.extents)
 
     @property
     def ranges(self) -> Mapping[str, Interval]:
@@ -97,6 +102,7 @@ class Run:
         step: distance of slots.
         length: of the axis.
         turn: for a position on a ring: added to it, modulo the length.
+        extent: slots that a block has there, where they may be fewer than `size`.
     """
 
     count: Size
@@ -105,28 +111,49 @@ class Run:
     step: Size
     length: Size
     turn: Size | None = None
+    extent: Callable[[ScoreTree], ScoreTree] | None = None
 
 
 def on_grid(runs: Sequence[Run], meaning: str) -> Layout:
     """Return the blocks that are products of runs along the axes, the last axis fastest."""
     counts, sizes = tuple(run.count for run in runs), tuple(run.size for run in runs)
     ranges = {"block": whole_range(_product(counts)), "slot": whole_range(_product(sizes))}
+    at_block = [
+        size_tree(0) if count == 1 else along("block", counts, axis)
+        for axis, count in enumerate(counts)
+    ]
+    extents = [
+        size_tree(run.size) if run.extent is None else run.extent(block)
+        for run, block in zip(runs, at_block, strict=True)
+    ]
+    at_slot = list(_row_major(extents))
     places, conditions = [], []
-    for axis, run in enumerate(runs):
-        block, slot = along("block", counts, axis), along("slot", sizes, axis)
-        first = run.start(size_tree(0) if run.count == 1 else block)
-        offset = make("mul", size_tree(0) if run.size == 1 else slot, size_tree(run.step))
-        at = make("add", first, offset)
+    for run, block, slot in zip(runs, at_block, at_slot, strict=True):
+        at = make("add", run.start(block), make("mul", slot, size_tree(run.step)))
         bounds = (make("ge", at, size_tree(0)), make("lt", at, size_tree(run.length)))
         conditions += [each for each in bounds if each != TRUE and not decide(each, ranges)]
         if run.turn is not None and run.turn != 0:
             at = make("mod", make("add", at, size_tree(run.turn)), size_tree(run.length))
         places.append(at)
-    slots = _product(sizes)
     return Layout(
-        _product(counts), slots, tuple(run.length for run in runs), tuple(places),
-        tuple(conditions), size_tree(slots), meaning,
+        _product(counts), _product(sizes), tuple(run.length for run in runs), tuple(places),
+        tuple(conditions), tuple(extents), meaning,
     )  # fmt: skip
+
+
+def _row_major(extents: Sequence[ScoreTree]) -> Iterator[ScoreTree]:
+    """Yield the position of a slot along each axis, the last axis fastest."""
+    for axis, extent in enumerate(extents):
+        inner = reduce(_times, extents[axis + 1 :], size_tree(1))
+        tree: ScoreTree = SLOT if inner == size_tree(1) else make("floordiv", SLOT, inner)
+        if extent == size_tree(1):
+            yield size_tree(0)
+        else:
+            yield tree if axis == 0 else make("mod", tree, extent)
+
+
+def _times(left: ScoreTree, right: ScoreTree) -> ScoreTree:
+    return make("mul", left, right)
 
 
 def _product(sizes: Shape) -> Size:

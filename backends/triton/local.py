@@ -64,7 +64,7 @@ def _local(index: ScoreTree, anchors: Sequence[Anchor]) -> ScoreTree | None:
     size = _polynomial(index, anchors)
     if size is None or any(name.startswith(_BASE) for name in symbols(size)):
         return None
-    return _rewritten(index, anchors)
+    return _gathered(_rewritten(index, anchors))
 
 
 def _rewritten(tree: ScoreTree, anchors: Sequence[Anchor]) -> ScoreTree:
@@ -74,6 +74,31 @@ def _rewritten(tree: ScoreTree, anchors: Sequence[Anchor]) -> ScoreTree:
     if isinstance(tree, Apply):
         return make(tree.function, *(_rewritten(part, anchors) for part in tree.arguments))
     return tree
+
+
+def _gathered(tree: ScoreTree) -> ScoreTree:
+    """Return a tree with the constants of each sum added up: `a - 6 + 4` is `a - 2`."""
+    if not isinstance(tree, Apply):
+        return tree
+    tree = make(tree.function, *map(_gathered, tree.arguments))
+    terms = list(_terms(tree, 1))
+    if len(terms) == 1:
+        return tree
+    constant = sum(sign * each.value for sign, each in terms if isinstance(each, Constant))
+    rest = [term for term in terms if not isinstance(term[1], Constant)]
+    total: ScoreTree = Constant(0)
+    for sign, each in sorted(rest, key=lambda term: -term[0]):
+        total = make("add" if sign > 0 else "sub", total, each)
+    return make("add", total, Constant(int(constant)))
+
+
+def _terms(tree: ScoreTree, sign: int) -> Iterator[tuple[int, ScoreTree]]:
+    match tree:
+        case Apply("add" | "sub" as function, (left, right)) if tree.type == "int":
+            yield from _terms(left, sign)
+            yield from _terms(right, sign if function == "add" else -sign)
+        case _:
+            yield sign, tree
 
 
 def _polynomial(tree: ScoreTree, anchors: Sequence[Anchor]) -> Size | None:

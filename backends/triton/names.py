@@ -22,7 +22,7 @@ RESERVED = frozenset({
     "plain_gradients", "parts", "ctx", "inputs", "output", "grads", "place_block", "block", "start",
     "slot", "slots", "slot_i", "slot_j", "slots_i", "slots_j", "token", "exists", "length", "item",
     "pack", "programs", "x", "y", "z", "w", "dp", "ds", "share", "extra", "sums", "normal", "added",
-    "sink",
+    "sink", "depth", "height", "width",
 })  # fmt: skip
 """Names that generated code uses itself, each also with digits after it."""
 
@@ -99,9 +99,9 @@ class Names:
             self._hosts[name] = self._written(recipe)
         return self._sizes[size]
 
-    def spread(self, tensor: str) -> str:
-        """Add a copy of a captured tensor, spread over pairs; return what trees call it."""
-        name = f"{self.tensors[tensor].name}_pairs"
+    def spread(self, tensor: str, over: str) -> str:
+        """Add a copy of a captured tensor, spread over `pairs`; return what trees call it."""
+        name = f"{self.tensors[tensor].name}_{over}"
         taken = {each.name for each in self.tensors.values()}
         while name in taken:
             name += "_"

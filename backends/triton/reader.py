@@ -64,10 +64,10 @@ def read_streams(
         return stream, stream
     sides = (found.views.by_query, found.views.by_key)
     by_query, by_key = zip(sides, found.anchors, strict=True)
-    stream = reader.stream(_Facing(*by_query, "", ("i", "j")))
+    stream = reader.stream(_Facing(*by_query, ("query", "seen_key")))
     if by_query == by_key:
         return stream, stream
-    return stream, reader.stream(_Facing(*by_key, "_turned", ("j", "i")))
+    return stream, reader.stream(_Facing(*by_key, ("key", "seeing_query")), "turned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,12 @@ class _Facing:
     Attributes:
         view: its blocks; `anchors` what is known of positions in them.
         anchors: of both tokens.
-        suffix: of the names of functions.
-        tokens: coordinate of the side that stays, and of that which is walked.
+        sides: what functions call the side that stays, and that which is walked.
     """
 
     view: View
     anchors: Sequence[Anchor]
-    suffix: str
-    tokens: tuple[str, str]
+    sides: tuple[str, str]
 
 
 class _Reader:
@@ -110,10 +108,12 @@ class _Reader:
         }
         self._copies: dict[str, Load] = {}
         self._facing: _Facing | None = None
+        self._suffix = ""
+        self._made: dict[str, ScoreTree] = {}
 
-    def stream(self, facing: _Facing | None) -> Stream:
-        """Return the source with its formulas."""
-        self._facing, self._copies = facing, {}
+    def stream(self, facing: _Facing | None, suffix: str = "") -> Stream:
+        """Return the source with its formulas; names that differ from earlier ones get a suffix."""
+        self._facing, self._suffix, self._copies = facing, suffix, {}
         source, given = self._source, simplify(self._source.score)
         weight = source.weight if self._summed else None
         weight = None if weight is None else simplify(weight)
@@ -174,10 +174,10 @@ class _Reader:
         view, heads = facing.view, self._site.q.shape[1]
         assert isinstance(heads, int) or view.even
         sides = [view.own] if view.own == view.seen else [view.own, view.seen]
-        stems = ["token"] if len(sides) == 1 else [_STEMS[token] for token in facing.tokens]
+        stems = ("token",) if len(sides) == 1 else facing.sides
         own, *rest = (
             blocked_side(
-                f"{self._site.name}_{stem}{self._tag}{facing.suffix}", layouts, self._names,
+                f"{self._site.name}_{stem}{self._tag}", layouts, self._names,
                 heads if isinstance(heads, int) else 1, view.packs,
             )
             for stem, layouts in zip(stems, sides, strict=True)
@@ -185,9 +185,10 @@ class _Reader:
         return Blocks(own, rest[0] if rest else own, view.packs)
 
     def _formula(self, tree: ScoreTree, name: str, doc: str) -> Formula:
-        suffix = self._facing.suffix if self._facing else ""
-        function = f"{self._site.name}_{name}{self._tag}{suffix}"
-        return formula(simplify(tree), function, doc, self._names, self._ranges)
+        function, tree = f"{self._site.name}_{name}{self._tag}", simplify(tree)
+        if self._made.setdefault(function, tree) != tree:
+            function = f"{function}_{self._suffix}"
+        return formula(tree, function, doc, self._names, self._ranges)
 
     def _with_copies(self, tree: ScoreTree) -> ScoreTree:
         """Replace float reads by pair."""
@@ -196,7 +197,7 @@ class _Reader:
                 read = local_read(tree, self._facing.anchors) if self._facing else tree
                 assert read is not None, "blocks whose reads differ are not walked by block"
                 name = next((n for n, each in self._copies.items() if each == read), None)
-                name = name or self._names.spread(tensor)
+                name = name or self._names.spread(tensor, self._suffix or "pairs")
                 self._copies[name] = read
                 return Load(name, tuple(self._places(coordinates(read))))
             case Apply(_, arguments):
@@ -232,7 +233,6 @@ class _Reader:
         return "pair" if load.tensor in self._copies else _kind(load)
 
 
-_STEMS = {"i": "query", "j": "key"}
 _BUFFERS = {"score": "{}", "post": "{}_post"}
 
 

@@ -39,17 +39,24 @@ class Read:
 
 def reads_of(problem: Problem, site: Site) -> Mapping[Read, str]:
     """Return the reads that launchers make, each with the name of its function."""
-    copied = (read for _, read in _copied(problem, site, (*problem.streams, *problem.turned)))
     learned = (read for _, read in _learned(problem, site))
     scattered = (read for read in learned if not _is_whole(site, read))
+    copied = (read for _, read in _copied(problem, site, problem.streams))
     names: dict[Read, str] = {}
     for read in (*copied, *scattered):
-        if read not in names:
-            name = problem.private(f"read_{problem.names.tensors[read.load.tensor].name}")
-            while name in names.values():
-                name += "_"
-            names[read] = name
+        _named(problem, read, "", names)
+    for _, read in _copied(problem, site, problem.turned):
+        _named(problem, read, "_turned", names)
     return names
+
+
+def _named(problem: Problem, read: Read, suffix: str, names: dict[Read, str]) -> None:
+    """Give a read a name, unless it has one."""
+    if read not in names:
+        name = problem.private(f"read_{problem.names.tensors[read.load.tensor].name}{suffix}")
+        while name in names.values():
+            name += "_"
+        names[read] = name
 
 
 def read_function(problem: Problem, site: Site, read: Read, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attnc.backends.formula import beyond_tiles
+from attnc.backends.formula import beyond_products
 from attnc.backends.torch_function import unknown_sizes
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.rules import affine, rule_of
@@ -23,7 +23,6 @@ def reasons_against(site: Site, target: Target) -> list[str]:
     return [
         *_of_target(target),
         *_of_weights(site),
-        *beyond_tiles(site),
         *_of_shapes(site),
         *_of_outputs(site),
         *_of_expressions(site),
@@ -43,8 +42,6 @@ def _of_weights(site: Site) -> Iterator[str]:
     if rule is None:
         name = normaliser_text(attention.normaliser)
         yield f"{name} compares more than the keys of a query as they come by"
-    if attention.given:
-        yield "it computes q . k itself; here the products are given"
     posts = [source.post for source in attention.sources if source.post is not None]
     if rule is not None and rule.centred:
         if any(affine(post) is None for post in posts):
@@ -52,11 +49,7 @@ def _of_weights(site: Site) -> Iterator[str]:
         adds = any(parts is not None and parts[1] != ZERO for parts in map(affine, posts))
         if adds and attention.join == "sum" and len(attention.sources) > 1:
             yield "a post expression adds to the weights of sources that are summed"
-    if attention.renormalise is not None:
-        yield "weights are divided by their sum again, after they have met the values"
-    beyond = [name for name in ("index", "received", "back") if name in attention.outputs]
-    if beyond:
-        yield f"it does not give {' or '.join(beyond)}"
+    yield from beyond_products(site)
 
 
 def _of_shapes(site: Site) -> Iterator[str]:

@@ -12,9 +12,12 @@ from attnc.backends.triton.layouts import Layout
 from attnc.backends.triton.names import Names, Unknown
 from attnc.dsl.attention import Constant, Coordinate, ScoreTree
 from attnc.dsl.dims import Dim, Size
-from attnc.dsl.scorelang import fill, make, size_tree
+from attnc.dsl.scorelang import fill, is_scalar, make, size_tree
 from attnc.dsl.scorelang.grids import AXES
 from attnc.dsl.scorelang.ranges import larger
+
+EXTENTS = ("depth", "height", "width")
+"""What functions call the slots of a block along the axes of a grid, where they differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def token_function(
     used = {argument for each in made for argument in each.arguments} | {"h"}
     arguments = _ordered(used, names, packed)
     definitions = (source for each in made for source in each.definitions)
-    doc = "The token at a slot of a block, which depends on the head."
+    doc = "The token at a slot, length for none; slots depend on the head."
     source = _defined(name, arguments, doc, [*lines, f"return {chosen}"])
     return TokenFunction(name, (*dict.fromkeys(definitions), source), packed, arguments)
 
@@ -133,7 +136,7 @@ def _one(name: str, layout: Layout, names: Names, packed: bool) -> TokenFunction
     printer = Printer(names, layout.ranges)
     body = list(_body(layout, printer, packed))
     arguments = _ordered(printer.used, names, packed)
-    doc = f"{layout.meaning}: the token at a slot of a block, length where there is none."
+    doc = f"{layout.meaning}: the token at a slot, length for none."
     shared = tuple(printer.definitions)
     return TokenFunction(
         name, (*shared, _defined(name, arguments, doc, body)), packed, arguments
@@ -141,26 +144,34 @@ def _one(name: str, layout: Layout, names: Names, packed: bool) -> TokenFunction
 
 
 def _body(layout: Layout, printer: Printer, packed: bool) -> Iterator[str]:
-    blocks, slots = (printer.expression(size_tree(each)) for each in (layout.blocks, layout.slots))
-    exists = "exists = slot < "
     if packed:
-        yield f"{exists}PACK * {slots}"
+        blocks, slots = (
+            printer.expression(size_tree(each)) for each in (layout.blocks, layout.slots)
+        )
+        yield f"exists = slot < PACK * {slots}"
         yield f"block = block * PACK + slot // {slots}"
         yield f"slot = slot % {slots}"
-        yield f"exists = exists & (block < {blocks})"
+        conditions = ["exists", f"block < {blocks}"]
     else:
-        yield f"{exists}{slots}"
-    names = AXES[len(AXES) - len(layout.places) :]
+        for name, extent in zip(_last(EXTENTS, layout), layout.extents, strict=True):
+            if not is_scalar(extent):
+                printer.assign(extent, name)
+        conditions = [f"slot < {printer.expression(layout.count)}"]
     token = ""
-    for name, place, length in zip(names, layout.places, layout.shape, strict=True):
+    for name, place, length in zip(_last(AXES, layout), layout.places, layout.shape, strict=True):
         printer.assign(place, name)
         size = printer.expression(size_tree(length))
         token = fill(f"{{a}} * {size} + {name}", token) if token else name
-    conditions = [printer.expression(each) for each in layout.conditions]
+    conditions += [printer.expression(each) for each in layout.conditions]
     yield from printer.lines
-    if conditions:
-        yield " & ".join(["exists = exists", *(f"({each})" for each in conditions)])
+    if len(conditions) > 1:
+        conditions = [each if each == "exists" else f"({each})" for each in conditions]
+    yield f"exists = {' & '.join(conditions)}"
     yield f"return tl.where(exists, {token}, length)"
+
+
+def _last(names: Sequence[str], layout: Layout) -> Sequence[str]:
+    return names[len(names) - len(layout.places) :]
 
 
 def _ordered(used: set[str], names: Names, packed: bool) -> tuple[str, ...]:

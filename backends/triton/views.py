@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from attnc.backends.triton.boxes import box_anchors, box_views
 from attnc.backends.triton.layouts import View, Views
 from attnc.backends.triton.local import Anchor, local_read
 from attnc.backends.triton.windows import window_anchors, window_views
-from attnc.dsl.attention import Domain, Load, PerHeads, ScoreTree, Source, Windows
+from attnc.dsl.attention import (
+    Domain,
+    Load,
+    Neighborhood,
+    Overlapping,
+    PerHeads,
+    ScoreTree,
+    Source,
+    Windows,
+)
 from attnc.dsl.scorelang import allowed, coordinates, loads, simplify
 
 
@@ -59,6 +69,8 @@ def _of_domain(domain: Domain) -> Blocked | None:
         case Windows():
             anchors = window_anchors(domain)
             return Blocked(window_views(domain), (anchors, anchors))
+        case Neighborhood() | Overlapping():
+            return Blocked(box_views(domain), box_anchors(domain))
         case PerHeads(domains):
             return _by_heads([_of_domain(each) for each in domains])
     return None

@@ -83,6 +83,66 @@ WINDOWS: dict[str, Case] = {
     "shared keys": Case(f"{GRID}windows(4), {TABLE}", OF_4, groups=1),
 }  # fmt: skip
 
+NEAR = "score = qk * 0.25 + table[h, jy - iy + 2, jx - ix + 2]"
+OF_5 = {"table": "[2, 5, 5]"}
+GRID_9 = "grid = [9, 10], domain = "
+
+BOXES: dict[str, Case] = {
+    "neighbourhood": Case(f"{GRID_9}neighborhood(3)", n=90, m=90, tile=(64, 64)),
+    "with a table": Case(f"{GRID_9}neighborhood(5), {NEAR}", OF_5, n=90, m=90, tile=(64, 64)),
+    "by slot": Case(f"{GRID_9}neighborhood(3), score = qk + table[h, slot]", {"table": "[2, 9]"},
+                    n=90, m=90, tile=(64, 64)),
+    "even kernel": Case(f"{GRID_9}neighborhood([4, 3])", n=90, m=90, tile=(64, 64)),
+    "dilated": Case(f"{GRID_9}neighborhood(3, dilation = [2, 1]), score = qk - abs(ix - jx)",
+                    n=90, m=90, tile=(32, 64)),
+    "clamped": Case(f"{GRID_9}neighborhood(3, edge = clamp)", n=90, m=90, tile=(64, 64)),
+    "clamped, dilated": Case(f"{GRID_9}neighborhood(3, edge = clamp, dilation = 3)", n=90, m=90),
+    "clamped to all": Case(f"{GRID}neighborhood(7, edge = clamp)", tile=(64, 64)),
+    "wide, clamped": Case("grid = [60], domain = neighborhood(27, edge = clamp)", n=60, m=60),
+    "in space": Case("grid = [3, 5, 6], domain = neighborhood(3)", n=90, m=90, tile=(64, 64)),
+    "in a row": Case("domain = neighborhood(9)", n=150, m=150, tile=(64, 64)),
+    "padded keys": Case("grid = [6, 7], key_grid = [8, 9], domain = neighborhood(3)",
+                        n=42, m=72, tile=(64, 64)),
+    "overlapping": Case(f"{GRID}overlapping(4, 6), score = qk * 0.25 + table[h, jy - iy + 4, "
+                        "jx - ix + 4]", {"table": "[2, 10, 10]"}),
+    "overlapping, padded": Case(
+        "grid = [8, 6], key_grid = [10, 8], domain = overlapping([4, 3], [6, 5])", n=48, m=80,
+    ),
+    "masked, with lse": Case(
+        f"{GRID}neighborhood(3), mask = pad[b, j], outputs = [lse]", {"pad": "[b, 56] bool"},
+        tile=(64, 64), b=2,
+    ),
+    "shared keys": Case(f"{GRID}neighborhood(3)", groups=1, tile=(64, 64)),
+    "by heads": Case(f"{GRID}per_heads(neighborhood(3), neighborhood(5))", tile=(64, 64)),
+}  # fmt: skip
+
+BESIDE: dict[str, str] = {
+    "neighbourhood and all": "[source(k, v, grid = [9, 10], domain = neighborhood(3)), "
+    "source(k2, v2, score = qk * 0.5 + gate[h, j])]",
+    "windows and causal": "[source(k, v, grid = [9, 10], domain = windows(4)), "
+    "source(k2, v2, domain = causal(-50))]",
+    "two windows": "[source(k, v, grid = [9, 10], domain = windows(4)), "
+    "source(k, v, grid = [9, 10], domain = windows(4), mask = j < i)]",
+    "two kinds of windows": "[source(k, v, grid = [9, 10], domain = windows(4)), "
+    "source(k, v, grid = [9, 10], domain = windows(3))]",
+}
+
+
+@pytest.mark.parametrize("join", ["softmax", "sum"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_sources_beside_each_other(name: str, join: str, harness: Harness) -> None:
+    near = "[b, 2, 90, 16]"
+    inputs = {"q": near, "k": near, "v": near}
+    if "k2" in BESIDE[name]:
+        inputs |= {"k2": "[b, 2, m, 16]", "v2": "[b, 2, m, 16]"}
+    if "gate" in BESIDE[name]:
+        inputs["gate"] = "[2, m]"
+    site = harness.site(f"attend(q, {BESIDE[name]}, join = {join})", inputs)
+    assert digest(site).streams[0].blocks
+    entry = harness.interpreted(site, (64, 64))
+    given = harness.inputs(site, {"b": 1, "m": 30}, torch.float32)
+    harness.check(entry, site, torch.float32, given)
+
 
 def check(case: Case, harness: Harness, dtype: torch.dtype) -> None:
     site = case.site(harness)
@@ -94,6 +154,16 @@ def check(case: Case, harness: Harness, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", WINDOWS)
 def test_windows(name: str, harness: Harness) -> None:
     check(WINDOWS[name], harness, torch.float32)
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_boxes(name: str, harness: Harness) -> None:
+    check(BOXES[name], harness, torch.float32)
+
+
+@pytest.mark.parametrize("name", ["with a table", "clamped", "overlapping"])
+def test_boxes_in_half_precision(name: str, harness: Harness) -> None:
+    check(BOXES[name], harness, torch.float16)
 
 
 @pytest.mark.parametrize("name", ["shifted", "stripes", "masked"])

@@ -100,7 +100,10 @@ def test_float16(name: str, harness: Harness) -> None:
         ("attend(q, k, v, post = w ** 2)", "not linear in w"),
         ("attend(q, k, v, normalize = softmax(queries))", "softmax(queries) compares more"),
         ("attend(q, k, v, normalize = argmax(keys))", "argmax(keys)"),
-        ("attend(q, k, v, post = w * gate[b, h, j], renormalize = true)", "divided by their sum"),
+        (
+            "attend(q, k, v, post = w * gate[b, h, j], renormalize = true)",
+            "divide weights by their sum",
+        ),
         ("attend(q, k, v, outputs = [received])", "does not give received"),
         (
             "attend(q, [source(k, v, post = w + 1.0), source(k2, v2)], join = sum)",

@@ -25,6 +25,7 @@ from attnc.dsl.attention import (
     Extent,
     Grid,
     Load,
+    Neighborhood,
     ScoreTree,
     Source,
     Windows,
@@ -92,12 +93,32 @@ def windows_site() -> Site:
     return Site("attend", attention, x, ((x, x),), (TensorType((4, 13, 13)),))
 
 
+def boxes_site() -> Site:
+    """Return neighbourhoods with a table by distance, and a second source beside them."""
+    domain = Neighborhood((7, 7), "truncate", (2, 2), grid=Grid((56, 56), (56, 56)))
+    steps = (
+        make("floordiv", make("sub", *ends), Constant(2))
+        for ends in (
+            (make("floordiv", J_, Constant(56)), make("floordiv", I_, Constant(56))),
+            (make("mod", J_, Constant(56)), make("mod", I_, Constant(56))),
+        )
+    )
+    places = (H_, *(make("add", each, Constant(6)) for each in steps))
+    near = Source(domain, make("add", SCALED, Load("table", places)))
+    x = TensorType((B, 4, 56 * 56, 32))
+    pooled = TensorType((B, 4, M, 32))
+    attention = Attention((near, Source(All(), SCALED)), tensors=("table",))
+    sources = ((x, x), (pooled, pooled))
+    return Site("attend", attention, x, sources, (TensorType((4, 13, 13)),))
+
+
 SITES = {
     "plain": site(Source(All(), SCALED)),
     "lse": site(Source(Causal(), SCALED), outputs=("lse", "out")),
     "table": causal_table(64),
     "long": long_site(),
     "windows": windows_site(),
+    "boxes": boxes_site(),
 }
 
 
@@ -165,8 +186,17 @@ def test_windows_walk_their_own_tokens_and_read_one_table_of_all() -> None:
     walks = re.findall(r"for first in .*", text)
     assert len(walks) == 3 and all("(0, PACK * 49, BLOCK_" in walk for walk in walks)
     assert "def attend_token(block, slot, length, PACK: tl.constexpr):" in text
+    assert "(programs,)" in text and "programs = batch * heads * triton.cdiv(81, pack)" in text
     assert "i // 7 - j // 7 + 6, i % 7 - j % 7 + 6" in text
     assert "pair_grad = by_query(q, parts, heads, 49, 49)" in text
+
+
+def test_boxes_walk_what_they_see_and_are_seen_by() -> None:
+    text = file(boxes_site())
+    walks = re.findall(r"for first in tl\.range\((.*), num_stages", text)
+    walks += re.findall(r"for first in range\((.*)\):", text)
+    assert {"0, 196, BLOCK_J", "0, 196, BLOCK_I"} < {*walks}
+    assert "pair_grad0 = by_query(q, parts, heads, 64, 196)" in text
 
 
 def test_division_is_plain_where_it_cannot_go_wrong() -> None:
