@@ -12,6 +12,7 @@ from attnc.cli import weights, zoo
 from attnc.cli.check import check
 from attnc.cli.command import Verb, command
 from attnc.cli.compile import compile
+from attnc.cli.diff import diff
 from attnc.cli.doctor import doctor
 from attnc.cli.explain import explain
 from attnc.cli.fmt import fmt
@@ -27,6 +28,7 @@ VERBS: Mapping[str, Verb] = {
     "check": check,
     "show": show,
     "resolve": resolve,
+    "diff": diff,
     "fmt": fmt,
     "compile": compile,
     "plan": plan,

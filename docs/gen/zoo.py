@@ -87,7 +87,7 @@ def variants(spec: tree.Spec) -> Iterator[str]:
     yield "| variant | sets |\n|---|---|"
     for variant in spec.variants:
         sets = ", ".join(f"{name} = {expression_text(value)}" for name, value in variant.overrides)
-        yield f"| `{variant.name}` | {f'`{cell(sets)}`' if sets else 'the defaults'} |"
+        yield f"| {variant.name} | {f'`{cell(sets)}`' if sets else 'the defaults'} |"
     yield "\n| variant | claim | value | tolerance | source |\n|---|---|---:|---:|---|"
     for variant in spec.variants:
         for claim in claims(spec, variant.name):
@@ -105,7 +105,7 @@ def claim_row(claim: Claim) -> str:
     tolerance = (f"{100 * claim.tolerance:g} %" if claim.tolerance else "exact") if counted else ""
     name = f"{claim.name}{at if counted else ''}"
     value = number(claim.value)
-    return f"| `{claim.variant}` | {name} | {value} | {tolerance} | {cell(claim.source)} |"
+    return f"| {claim.variant} | {name} | {value} | {tolerance} | {cell(claim.source)} |"
 
 
 def params(spec: tree.Spec) -> Iterator[str]:

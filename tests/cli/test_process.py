@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from attnc.cli import main
 for arguments in (
     "--help", "check small.attn", "check small.yaml", "show small.attn --flops",
     "resolve small.attn", "resolve --unroll small.attn", "fmt --check small.attn", "zoo list",
-    "explain E203", "explain mlp",
+    "diff small.attn", "explain E203", "explain mlp",
 ):
     sys.argv[1:] = arguments.split()
     try:
@@ -59,16 +61,22 @@ def test_a_closed_pipe_is_quiet(folder: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_long_work_tells_a_terminal_what_it_is_at(folder: Path) -> None:
     ours, theirs = os.openpty()
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", "attnc", "compile", "small.attn", "-o", "out"],
-        cwd=folder, stdout=subprocess.PIPE, stderr=theirs, check=True,
-        env={**os.environ, "TERM": "xterm"},
-    )  # fmt: skip
-    os.close(theirs)
-    seen = os.read(ours, 1 << 16)
-    os.close(ours)
+        cwd=folder, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        seen = b"".join(read_all(ours))
+        assert process.stdout is not None and process.stdout.read() == b""
+    assert process.returncode == 0
     assert b"choosing backends" in seen and b"wrote out" in seen
-    assert done.stdout == b""
+
+
+def read_all(terminal: int) -> Iterator[bytes]:
+    """What is written to a terminal until its last writer is gone."""
+    with os.fdopen(terminal, "rb", buffering=0) as screen, suppress(OSError):
+        while part := screen.read(4096):
+            yield part
 
 
 def test_output_that_the_terminal_cannot_show_is_escaped(folder: Path) -> None:

@@ -1,0 +1,44 @@
+"""`attnc diff`: params, totals, weights, and the operations of blocks that differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import SPEC, Run
+
+
+def test_a_model_does_not_differ_from_itself(attnc: Run, spec: Path) -> None:
+    ran = attnc("diff", spec, spec, "--exit-code")
+    assert (ran.code, ran.out, ran.err) == (0, "", "the same model\n")
+
+
+def test_variants_and_overrides_of_one_spec(attnc: Run, spec: Path) -> None:
+    ran = attnc("diff", spec, "--other-variant", "wide", "--other-set", "depth=3")
+    assert ran.code == 0
+    assert ran.out.startswith("params  small.attn  small.attn wide depth=3\n")
+    assert "dim     16          32\n" in ran.out and "depth   2           3\n" in ran.out
+    found = attnc("diff", spec, "--other-set", "depth=3", "--json").json["result"]
+    assert found["params"] == [{"name": "depth", "first": "2", "second": "3", "count": 1}]
+    assert {each["name"] for each in found["weights"]} >= {"attn.2.qkv.weight", "norm.2.bias"}
+    assert all(each["first"] == "-" for each in found["weights"])
+    (top,) = found["blocks"]
+    added = [line for line in top["lines"] if line.startswith("+")]
+    assert len(added) == 3 and not any(line.startswith("-") for line in top["lines"])
+    assert added[1].startswith('+linear = self_attention(layer_norm) @"attn.2"')
+
+
+def test_a_change_inside_a_block_is_told_once(attnc: Run, spec: Path) -> None:
+    Path("other.attn").write_text(SPEC.replace("heads=heads", "heads=heads, qkv_bias=false"))
+    ran = attnc("diff", spec, "other.attn", "--exit-code")
+    assert ran.code == 1
+    assert ran.out.count("self_attention at ") == 1
+    assert "-qkv = linear(x, 48) @qkv" in ran.out
+    assert "+qkv = linear(x, 48, bias=false) @qkv" in ran.out
+    assert "attn.*.qkv.bias (2)  [48]        -" in ran.out
+
+
+def test_both_specs_are_checked(attnc: Run, spec: Path) -> None:
+    Path("bad.attn").write_text(SPEC.replace("linear", "linaer"))
+    assert attnc("diff", spec, "bad.attn").code == 1
+    assert attnc("diff", "bad.attn", spec).code == 1
+    assert attnc("diff", spec, "--other-variant", "wid").code == 1
