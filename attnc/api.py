@@ -42,7 +42,9 @@ __all__ = [
 
 SpecLike = Union[Spec, str, Path]
 
-FORCED: Mapping[str, str] = {"reference": "cpu", "sdpa": "cpu", "triton": "cuda:90"}
+FORCED: Mapping[str, str] = {
+    "reference": "cpu", "sdpa": "cpu", "tiled": "cpu", "triton": "cuda:90",
+}  # fmt: skip
 """Backends that can be asked for by name, and the target that stands for each."""
 
 BATCH, LENGTH = 1, 1024

@@ -15,8 +15,9 @@ def backends(*, with_plain: bool = True) -> tuple[Backend, ...]:
     from attnc.backends.plain import PlainBackend
     from attnc.backends.reference.backend import ReferenceBackend
     from attnc.backends.sdpa.backend import SdpaBackend
+    from attnc.backends.tiled.backend import TiledBackend
     from attnc.backends.triton.backend import TritonBackend
 
-    reference, sdpa = ReferenceBackend(), SdpaBackend()
-    plain = PlainBackend((sdpa, reference)) if with_plain else None
-    return (sdpa, TritonBackend(plain), reference)
+    reference, sdpa, tiled = ReferenceBackend(), SdpaBackend(), TiledBackend()
+    plain = PlainBackend((tiled, sdpa, reference)) if with_plain else None
+    return (sdpa, tiled, TritonBackend(plain), reference)

@@ -23,7 +23,7 @@ INDENT = "    "
 _RESERVED = frozenset(
     {*COORDINATES, "q", "k", "v", "qk", "wide", "scores", "weights", "empty", "blocked", "lse",
      "unseen", "out", "mask", "vq", "back", "received", "slot", "outside", "share", "inside",
-     "corner", "torch", "F", "Tensor", *keyword.kwlist}
+     "corner", "bs", "hs", "rows", "cols", "wanted", "torch", "F", "Tensor", *keyword.kwlist}
 )  # fmt: skip
 """Names that generated functions use themselves, alone or with the number of a source."""
 
@@ -76,13 +76,13 @@ class TorchFunction:
     def working_dtype(self) -> str:
         """Return the dtype of scores beyond a plain product: float32, or that of q if wider."""
         dtype = f"torch.promote_types({self.query}.dtype, torch.float32)  # never half precision"
-        self._bind((1, 0), "wide", dtype)
+        self.bind_top((1, 0), "wide", dtype)
         return "wide"
 
     def widened(self, name: str) -> str:
         """Return the parameter of a captured float tensor, brought to the working dtype."""
         parameter = self.tensor(name)
-        self._bind(
+        self.bind_top(
             (2, self.parameters.index(parameter)),
             parameter,
             f"{parameter}.to({self.working_dtype()})",
@@ -96,7 +96,7 @@ class TorchFunction:
             table = self._tables[name, count] = self._unused(f"in_{index}")
             empty = f"{index}.new_zeros(*{index}.shape[:-1], {self.size(count)}, dtype=torch.bool)"
             place = (2, len(self.parameters) + len(self._tables))
-            self._bind(place, table, f"{empty}.scatter_(-1, {index}, True)")
+            self.bind_top(place, table, f"{empty}.scatter_(-1, {index}, True)")
         return self._tables[name, count]
 
     def coordinate(self, name: str, source: int) -> str:
@@ -109,7 +109,7 @@ class TorchFunction:
         length = self.size(size) if plain else f"{tensor}.shape[{axis - (name == 'j')}]"
         trailing = ", None" * (len(COORDINATES) - 1 - axis)
         shaped = f"[:{trailing}]" if trailing else ""
-        self._bind(
+        self.bind_top(
             (3, axis), variable, f"torch.arange({length}, device={self.query}.device){shaped}"
         )
         return variable
@@ -157,10 +157,14 @@ class TorchFunction:
         if len(head) > WIDTH:
             listed = "".join(f"{INDENT}{parameter},\n" for parameter in parameters)
             head = f"def {self.site.name}(\n{listed}) -> {returned}:"
-        top = sorted(self._top, key=self._top.__getitem__)
-        code = [_hugged(line) for line in (*top, *self._body, f"return {result}")]
+        code = [*self.statements(), _hugged(f"return {result}")]
         lines = [*_docstring(formula, self._shapes()), *code]
         return head + "\n" + textwrap.indent("\n".join(lines), INDENT) + "\n"
+
+    def statements(self) -> list[str]:
+        """Return the body so far, beginning with what was bound at its top."""
+        top = sorted(self._top, key=self._top.__getitem__)
+        return [_hugged(line) for line in (*top, *self._body)]
 
     def _shapes(self) -> str:
         """Return `q: [b, 6, n, 64]; k, v: [b, 6, m, 64]`."""
@@ -172,7 +176,7 @@ class TorchFunction:
                 groups.append(([name], type_))
         return "; ".join(f"{', '.join(names)}: {type_}" for names, type_ in groups)
 
-    def _bind(self, place: tuple[int, int], name: str, expression: str) -> None:
+    def bind_top(self, place: tuple[int, int], name: str, expression: str) -> None:
         """Add a line to the top, which stands in order of place."""
         self._top.setdefault(f"{name} = {expression}", place)
 
@@ -197,7 +201,7 @@ class TorchFunction:
         if name not in self._symbols:
             self._symbols[name] = self._fresh(name)
         place = recipe.port if isinstance(recipe, Axis) else len(self.parameters)
-        self._bind((0, place), self._symbols[name], self._recipe(recipe))
+        self.bind_top((0, place), self._symbols[name], self._recipe(recipe))
         return self._symbols[name]
 
     def _recipe(self, recipe: Recipe | None) -> str:
@@ -236,7 +240,7 @@ def source_trees(source: Source) -> tuple[ScoreTree, ...]:
 
 
 def _is_own(name: str) -> bool:
-    return re.sub(r"\d+$", "", name) in _RESERVED
+    return name.startswith("grad_") or re.sub(r"\d+$", "", name) in _RESERVED
 
 
 def _docstring(formula: str, shapes: str) -> Sequence[str]:

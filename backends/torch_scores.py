@@ -250,8 +250,11 @@ class ScoreWriter:
 
     def _gathered(self, name: str, indices: Sequence[ScoreTree], shape: Sequence[Size]) -> str:
         """Return `bias[h, i - j + 7]`."""
-        texts = [self._inside(index, size) for index, size in zip(indices, shape, strict=True)]
-        return f"{name}[{', '.join(texts)}]"
+        return f"{name}[{', '.join(self._places(indices, shape))}]"
+
+    def _places(self, indices: Sequence[ScoreTree], shape: Sequence[Size]) -> list[str]:
+        """Return indices as tensors that broadcast over [b, h, n, m], none outside the tensor."""
+        return [self._inside(index, size) for index, size in zip(indices, shape, strict=True)]
 
     def _inside(self, index: ScoreTree, size: Size) -> str:
         """Clamp an index that leaves the tensor at pairs which the domain or mask forbids."""

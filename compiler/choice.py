@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnc.compiler.kernel import Backend, Site, Target, Yes
+from attnc.compiler.sites import scores_type
+from attnc.dsl import scorelang
+from attnc.dsl.attention import Coordinate
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,50 @@ def _with_bias(site: Site) -> str | None:
     return f"not preferred: adding {', '.join(names)} takes it out of its fused kernels"
 
 
+FEW_PAIRS = 2**16
+"""Pairs of queries and keys of one head up to which walking through tiles does not pay."""
+
+
+def _with_pairs(site: Site) -> str | None:
+    """Speak against a mask or bias of all pairs, which is built and whose gradient is stored."""
+    if _few_pairs(site) is not None:
+        return None
+    for source in site.attention.sources:
+        condition, score = scorelang.allowed(source), scorelang.scaled_product(source.score)
+        if condition is not None and scorelang.classify(condition) == _CAUSAL:
+            condition = None
+        bias = None if score is None else score.bias
+        trees = [tree for tree in (condition, bias) if tree is not None]
+        if {"i", "j"} <= set().union(*map(scorelang.coordinates, trees)):
+            return "not preferred: it builds a mask or bias of all pairs"
+    return None
+
+
+_CAUSAL = scorelang.classify(scorelang.make("le", Coordinate("j"), Coordinate("i")))
+
+
+def _few_pairs(site: Site) -> str | None:
+    """Speak against tiles where there are few pairs, as far as sizes are known."""
+    _, _, n, m = scores_type(site).shape
+    pairs = n * m
+    if isinstance(pairs, int) and pairs < FEW_PAIRS:
+        return f"not preferred: {pairs} pairs fit one tile"
+    return None
+
+
 _GPU = (
     Preference("sdpa", _with_bias),
     Preference("triton"),
     Preference("sdpa"),
+    Preference("tiled", _few_pairs),
     Preference("*"),
     Preference("reference"),
+    Preference("tiled"),
 )
 PREFERENCES: Mapping[str, Sequence[Preference]] = {
     "cpu": (
-        Preference("sdpa"), Preference("*"), Preference("reference"),
+        Preference("sdpa", _with_pairs), Preference("tiled", _few_pairs), Preference("sdpa"),
+        Preference("*"), Preference("reference"), Preference("tiled"),
     ),
     "cuda": _GPU,
     "hip": _GPU,

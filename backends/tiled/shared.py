@@ -1,0 +1,173 @@
+"""Functions that generated code of several sites calls; once in every file of kernels."""
+
+TILES = '''\
+TILE = {"cpu": 2**18, "cuda": 2**24}  # pairs whose scores are held at once, by device
+
+
+def chunks(length, most):
+    """Slices of 0..length, up to `most` long."""
+    return (slice(at, min(at + most, length)) for at in range(0, length, max(most, 1)))
+
+
+def span(start, stop, length):
+    """The part of 0..length from `start` up to `stop`."""
+    start = min(max(start, 0), length)
+    return slice(start, max(start, min(stop, length)))
+
+
+def size_of(places):
+    """How many places there are: a slice, or numbers."""
+    return places.stop - places.start if isinstance(places, slice) else len(places)
+
+
+def numbers(places, device):
+    """The numbers of places: of a slice, or the numbers themselves."""
+    if isinstance(places, slice):
+        return torch.arange(places.start, places.stop, device=device)
+    return places
+
+
+def heads_of(x, pairs):
+    """Slices of batch and heads of x [b, h, ...], where one head holds so many pairs."""
+    batch, heads = x.shape[:2]
+    most = max(1, TILE.get(x.device.type, TILE["cuda"]) // max(pairs, 1))
+    if most >= heads:
+        yield from ((bs, slice(0, heads)) for bs in chunks(batch, most // heads))
+    else:
+        each = chunks(batch, 1)
+        yield from ((bs, hs) for bs in each for hs in chunks(heads, most))
+
+
+def rows_for(x, others):
+    """How many rows of x a tile has beside so many others."""
+    return max(32, TILE.get(x.device.type, TILE["cuda"]) // max(others, 1))
+'''
+
+WIDENED = '''\
+def widened(*tensors):
+    """Tensors without gaps, floats in the dtype of the first, but float32 at least."""
+    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+    return [(x.to(dtype) if x.is_floating_point() else x).contiguous() for x in tensors]
+'''
+
+BY_TOKEN = '''\
+def by_token(x, heads, length, width):
+    """Zeros [b, h, n, e] like x whose heads lie side by side, so that merging them is free."""
+    return x.new_zeros(x.shape[0], length, heads, width).transpose(1, 2)
+'''
+
+CUT = '''\
+def cut_behind(scores, rows, cols, right):
+    """Forbid keys j > i + right; only columns where there may be some are touched."""
+    first = max(rows.start + right + 1 - cols.start, 0)
+    if first < scores.shape[-1]:
+        i = torch.arange(rows.start, rows.stop, device=scores.device)[:, None]
+        j = torch.arange(cols.start + first, cols.stop, device=scores.device)
+        scores[..., first:].masked_fill_(j > i + right, -torch.inf)
+
+
+def cut_before(scores, rows, cols, left):
+    """Forbid keys j < i - left; only columns where there may be some are touched."""
+    stop = min(rows.stop - 1 - left - cols.start, scores.shape[-1])
+    if stop > 0:
+        i = torch.arange(rows.start, rows.stop, device=scores.device)[:, None]
+        j = torch.arange(cols.start, cols.start + stop, device=scores.device)
+        scores[..., :stop].masked_fill_(j < i - left, -torch.inf)
+'''
+
+DIAGONALS = '''\
+def diagonals(table, rows, cols, offset, descending=False):
+    """table[..., i - j + offset] for a tile of pairs; descending: table[..., j - i + offset].
+
+    Pairs that lead out of the table read 0.
+    """
+    run, (start, stop) = run_of(rows, cols, offset, descending)
+    inside = span(start, stop, table.shape[-1])
+    around = (inside.start - start, stop - inside.stop)
+    if inside.start == inside.stop:
+        return table.new_zeros(*table.shape[:-1], size_of(rows), size_of(cols))
+    values = torch.nn.functional.pad(table[..., inside], around)
+    values = values if descending else values.flip(-1)
+    return values.unfold(-1, size_of(cols), 1).flip(-2)
+
+
+def add_diagonals(grad, table, rows, cols, offset, descending=False):
+    """Add the gradient of diagonals(table, ...) to that of `table`."""
+    run, (start, stop) = run_of(rows, cols, offset, descending)
+    inside = span(start, stop, table.shape[-1])
+    if inside.start == inside.stop:
+        return
+    grad = grad.sum_to_size(*table.shape[:-1], *grad.shape[-2:])
+    # In rows that are one place longer than they are apart diagonals stand in columns.
+    outer, high = grad.shape[:-2], size_of(rows)
+    skewed = grad.new_zeros(*outer, high, run)
+    apart = (*skewed.stride()[:-2], run - 1, 1)
+    skewed.as_strided(grad.shape, apart, high - 1).copy_(grad)
+    sums = skewed.sum(-2)
+    sums = sums if descending else sums.flip(-1)
+    table[..., inside] += sums[..., inside.start - start : inside.stop - start]
+
+
+def run_of(rows, cols, offset, descending):
+    """How many diagonals a tile of pairs has, and their places in the table."""
+    run = size_of(rows) + size_of(cols) - 1
+    low, high = (cols, rows) if descending else (rows, cols)
+    start = low.start - (high.stop - 1) + offset
+    return run, (start, start + run)
+'''
+
+ADD_AT = '''\
+def add_at(grad, tensor, places):
+    """Add the gradient of tensor[places] to that of `tensor`, in a fixed order of sums."""
+    places = torch.broadcast_tensors(*places)
+    values = grad.sum_to_size(places[0].shape)
+    if tensor.is_cuda:
+        tensor.index_put_(places, values, accumulate=True)
+        return
+    flat = torch.zeros_like(places[0])
+    for place, size in zip(places, tensor.shape, strict=True):
+        flat = flat * size + torch.where(place < 0, place + size, place)
+    tensor.view(-1).index_add_(0, flat.flatten(), values.flatten())
+'''
+
+SOFTMAX = '''\
+def softmax(scores, dim):
+    """Softmax along an axis; over nothing it is 0."""
+    peak = scores.amax(dim, keepdim=True)
+    nothing = peak.isneginf()
+    weights = (scores - peak.masked_fill(nothing, 0.0)).exp_()
+    return weights.div_(weights.sum(dim, keepdim=True).masked_fill(nothing, 1.0))
+'''
+
+GRADIENT = '''\
+def softmax_gradient(grad, weights, dim):
+    """weights * (grad - the sum of weights * grad), in one pass."""
+    return torch._softmax_backward_data(grad, weights, dim, weights.dtype)
+'''
+
+SINK = '''\
+def softmax_beside(scores, sink):
+    """Softmax over keys and a sink [b, h, 1, 1]: weights of the keys, and of the sink."""
+    peak = torch.maximum(scores.amax(-1, keepdim=True), sink)
+    weights, last = (scores - peak).exp_(), (sink - peak).exp()
+    total = weights.sum(-1, keepdim=True) + last
+    return weights.div_(total), last / total
+'''
+
+NO_SECOND = '''\
+def no_second(name):
+    """Raise the error for gradients of gradients."""
+    raise RuntimeError(
+        f"{name} has no gradients of gradients: compile with the reference backend for them"
+    )
+'''
+
+OPTIONAL = (
+    (("cut_behind", "cut_before"), CUT),
+    (("diagonals", "add_diagonals"), DIAGONALS),
+    (("add_at",), ADD_AT),
+    (("softmax",), SOFTMAX),
+    (("softmax_gradient",), GRADIENT),
+    (("softmax_beside",), SINK),
+)
+"""Names of functions, and the source of them, that only some sites call."""
