@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from attnc.backends.formula import beyond_tiles
 from attnc.backends.tiled.normalise import BY_COLUMN
 from attnc.backends.torch_function import site_trees, unknown_sizes
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Among, ReluPower, SoftmaxBoth
+from attnc.dsl.attention import Among, Bilinear, ReluPower, SoftmaxBoth
 from attnc.dsl.scorelang import coordinates, has_dot, subtrees
 
 
 def reasons_against(site: Site) -> list[str]:
     """Return why the site cannot be computed; none where it can."""
-    return [*_of_form(site), *_of_outputs(site), *_of_expressions(site)]
+    return [*beyond_tiles(site), *_of_form(site), *_of_outputs(site), *_of_expressions(site)]
 
 
 def _of_form(site: Site) -> Iterator[str]:
@@ -24,6 +25,8 @@ def _of_form(site: Site) -> Iterator[str]:
     match attention.normaliser:
         case SoftmaxBoth():
             yield "softmax over keys and over queries are two walks over the tiles"
+        case Bilinear():
+            yield "corners of a sampled box are gathered keys, not tiles"
         case ReluPower(power) if power < 1:
             yield "relu to a power below 1 has infinite gradients"
     if isinstance(attention.normaliser, BY_COLUMN):
