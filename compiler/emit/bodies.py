@@ -9,7 +9,7 @@ from typing import Union, cast
 
 from torch import fx
 
-from attnc.compiler.constants import constants_of
+from attnc.compiler.constants import constants_of, merged
 from attnc.compiler.emit.code import (
     Attribute,
     Call,
@@ -20,6 +20,7 @@ from attnc.compiler.emit.code import (
     Statement,
 )
 from attnc.compiler.emit.construction import statements
+from attnc.compiler.emit.expressions import argument
 from attnc.compiler.emit.flow import ROOM, Flow, Line
 from attnc.compiler.emit.holdings import Construct, holdings
 from attnc.compiler.emit.loops import Roller
@@ -130,15 +131,18 @@ class ClassReader:
 
     def _tables(self) -> Iterator[Statement]:
         """Yield the statements of `__init__` that compute constants."""
-        names = Names({}, self.reserved | set(settings(self.body)))
-        for name, constant in self.constants.items():
-            steps = Steps(constant, Folder(), self.kernels, {})
-            flow = Flow(steps.all(), Outputs(constant).expressions(), self.room)
-            names.wishes.update(steps.wishes)
-            arguments = (Literal(name), *flow.results)
-            keywords = (("persistent", Literal(False)),)
-            last = Line(Do(Call(Attribute(SELF, "register_buffer"), arguments, keywords)))
-            yield from (line.statement for line in names.apply((), [*flow.lines, last])[1])
+        constants = merged(self.constants.values())
+        steps = Steps(constants, Folder(), self.kernels, {})
+        results = tuple(argument(value) for _, value in Outputs(constants).items)
+        flow = Flow(steps.all(), results, self.room)
+        names = Names(steps.wishes, self.reserved | set(settings(self.body)))
+        keywords = (("persistent", Literal(False)),)
+        register = Attribute(SELF, "register_buffer")
+        last = [
+            Line(Do(Call(register, (Literal(name), value), keywords)))
+            for name, value in zip(self.constants, flow.results, strict=True)
+        ]
+        yield from (line.statement for line in names.apply((), [*flow.lines, *last])[1])
 
     def _forward(self) -> tuple[list[str], tuple[Statement, ...]]:
         """Return the names of the parameters, and the statements."""
