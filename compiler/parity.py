@@ -14,16 +14,17 @@ parity:
   ignore: {"out.lr": a number of the training loop}
 ```
 Values of `params`, and tolerances, are expressions over `config` and over `shapes`, which has a
-list for each input of the file: `shapes.x[2]`. Beside a name, `{from: name, ops: [...]}` brings a
-golden tensor to our layout, with the operations of `weights`. A tap is the path of a module: `path`
-or `path[1]` is its result, `path(0)` what it is called with, at its first call.
+list for each input of the file: `shapes.x[2]`. Beside a name, `{from: name, ops: [...]}` brings a golden tensor to our
+layout, with the operations of `weights`. A tap is the path of a module: `path` or `path[1]` is its
+result, `path(0)` what it is called with, at its first call. In a tap `{config.key}` stands for a
+text or number of the configuration.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attnc.dsl import codes, tree
 from attnc.dsl.diagnostics import Collector
@@ -33,6 +34,8 @@ from attnc.dsl.spans import Span
 from attnc.dsl.weight_rules import Rule, make_rules, read_patterns, read_rules
 
 MODES = {"eval": False, "train": True}
+
+_WORD = re.compile(r"\{config\.(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +173,40 @@ def _run(name: str, node: tree.Expr, names: Mapping[str, object], collector: Col
         params={key: evaluated(value, names, collector) for key, value in params.items.items()},
         inputs=_bindings(record.record("inputs"), names),
         outputs=_bindings(record.record("outputs"), names),
-        taps=read_rules(record.take("taps"), "taps", names, collector),
+        taps=read_rules(_worded(record.take("taps"), names, collector), "taps", names, collector),
         training=MODES.get(mode, False),
         unused=read_patterns(record.take("unused"), "unused", collector),
     )
     record.close()
     return run
+
+
+def _worded(
+    node: tree.Expr | None, names: Mapping[str, object], collector: Collector
+) -> tree.Expr | None:
+    """Put words of the configuration in place of `{config.key}` in all texts of a node."""
+    config = names["config"]
+    assert isinstance(config, Mapping)
+
+    def word(found: re.Match[str]) -> str:
+        value = config.get(found[1])
+        return str(value) if isinstance(value, (str, int)) else found[0]
+
+    def change(part: tree.Expr) -> tree.Expr:
+        match part:
+            case tree.Text(value, span):
+                text = _WORD.sub(word, value)
+                if left := _WORD.search(text):
+                    detail = f"the configuration holds no text or number {left[1]!r}"
+                    collector.add(codes.PARITY.at(span, detail=detail))
+                return tree.Text(_WORD.sub("", text), span)
+            case tree.ListOf(items):
+                return replace(part, items=tuple(map(change, items)))
+            case tree.MapOf(items):
+                return replace(part, items=tuple((key, change(value)) for key, value in items))
+        return part
+
+    return None if node is None else change(node)
 
 
 def _bindings(record: Record, names: Mapping[str, object]) -> dict[str, Rule]:

@@ -29,7 +29,7 @@ PARITY: dict[str, object] = {
     "taps": {"mid.block{k}.{sum,gate}": "blocks.{k}[{0,1}]", "mid.head_in": "head(0)"},
 }
 WEIGHTS = {"official": {"map": [{"layer.{l}.kernel": "blocks.{l}.fc.weight"}], "unused": ["aux"]}}
-CONFIG = {"layers": 2, "dims": [2, 3]}
+CONFIG = {"layers": 2, "dims": [2, 3], "last": "head"}
 
 
 class Block(nn.Module):
@@ -147,6 +147,12 @@ def test_a_golden_file_without_inner_tensors_serves(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "x", {"config": json.dumps(CONFIG)})
     report = verify(spec(), tmp_path / "x", build)
     assert report.ok and len(report.rows) == 2
+
+
+def test_a_tap_may_be_named_by_the_configuration(tmp_path: Path) -> None:
+    taps = {"mid.head_in": "{config.last}(0)"}
+    report = verify(spec({**PARITY, "taps": taps}), golden(tmp_path), build)
+    assert report.ok and report.rows[0].ours == "head(0)"
 
 
 def test_a_tap_shows_the_first_call_of_a_module(tmp_path: Path) -> None:
@@ -369,6 +375,7 @@ def test_one_golden_file_drives_several_runs(tmp_path: Path) -> None:
         ({"inputs": {"x": "out.y"}}, "E509", "input 'x' takes [b, 4], not [5, 3]"),
         ({"outputs": {"yy": "out.y"}}, "E509", "the model has no output 'yy'"),
         ({"params": {"depth": "config.layer"}}, "E225", "'layer'"),
+        ({"taps": {"mid.x": "{config.dims}"}}, "E509", "no text or number 'dims'"),
         ({"mode": "test"}, "E509", "mode is `eval` or `train`"),
         ({"ignore": {"out.x": " "}}, "E509", "ignore states no reason"),
         ({"tolerance": {"out.y": {"relative": 1e-6}}}, "E109", "'why'"),
