@@ -14,10 +14,10 @@ parity:
   ignore: {"out.lr": a number of the training loop}
 ```
 Values of `params`, and tolerances, are expressions over `config` and over `shapes`, which has a
-list for each input of the file: `shapes.x[2]`. Beside a name, `{from: name, ops: [...]}` brings a golden tensor to our
-layout, with the operations of `weights`. A tap is the path of a module: `path` or `path[1]` is its
-result, `path(0)` what it is called with, at its first call. In a tap `{config.key}` stands for a
-text or number of the configuration.
+list for each input of the file: `shapes.x[2]`. Beside a name, `{from: name, ops: [...]}` brings a
+golden tensor to our layout, with the operations of `weights`. A tap is the path of a module:
+`path` or `path[1]` is its result, `path(0)` what it is called with, at its first call. In a tap
+`{config.key}` stands for a text or number of the configuration.
 """
 
 from __future__ import annotations
