@@ -388,7 +388,9 @@ EXAMPLES = {
         "random_feature_attention(x, z, heads=2, features=5)", random_features
     ),
     "cosformer": Example("cosformer_attention(x, x, keep, heads=2)", cosformer),
-    "cosformer, cross": Example('cosformer_attention(x, z, heads=2, pattern="noncausal cross")', cosformer),
+    "cosformer, cross": Example(
+        'cosformer_attention(x, z, heads=2, pattern="noncausal cross")', cosformer
+    ),
     "probsparse": Example("probsparse_attention(x, sample, heads=2)", probsparse),
     "long and short": Example(
         "long_short_attention(x, heads=2, window=3, landmarks=3)", long_short
