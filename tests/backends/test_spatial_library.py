@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import product
 
 import pytest
 import torch
@@ -162,16 +164,88 @@ def test_blocks_are_attention_under_their_mask(name: str) -> None:
     torch.testing.assert_close(made(x), attention(p, x, bias(p)), rtol=1e-11, atol=1e-11)
 
 
-def test_routed_attention_sees_the_regions_with_the_best_means() -> None:
-    made, x = model("routed_attention(x, heads=2, grid=[4, 6], regions=[2, 2], chosen=2)"), tokens()
-    p = weights(made)
+def routing(p: Weights, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the number of each token's region, and the products of the regions' means."""
     q, k, _ = F.linear(x, p["qkv.weight"], p["qkv.bias"]).chunk(3, -1)
     region = Y // 2 * 2 + X // 3
     means = [torch.stack([t[:, region == r].mean(1) for r in range(4)], 1) for t in (q, k)]
-    best = (means[0] @ means[1].transpose(1, 2)).topk(2).indices
-    chosen = F.one_hot(best, 4).sum(2).bool()
+    return region, means[0] @ means[1].transpose(1, 2)
+
+
+def convolved(v: Tensor, p: Weights, name: str, near: Tensor) -> Tensor:
+    """Convolve [b, n, c] on the map, tap by tap, with the pairs that `near` allows."""
+    kernel = p[f"{name}.weight"]
+    reach, total = kernel.shape[-1] // 2, p[f"{name}.bias"]
+    for at in range(kernel[0, 0].numel()):
+        up, left = reach - at // kernel.shape[-1], reach - at % kernel.shape[-1]
+        pairs = (DY.eq(up) & DX.eq(left) & near).double()
+        total = total + (pairs @ v) * kernel[:, 0].flatten(1)[:, at]
+    return total
+
+
+ROUTED = "routed_attention(x, heads=2, grid=[4, 6], regions=[2, 2], chosen=2"
+
+
+def test_routed_attention_sees_the_regions_with_the_best_means() -> None:
+    made, x = model(f"{ROUTED})"), tokens()
+    p = weights(made)
+    region, products = routing(p, x)
+    chosen = F.one_hot(products.topk(2).indices, 4).sum(2).bool()
     allowed = chosen[:, region][:, :, region][:, None]
     expected = attention(p, x, only(allowed), DIM**-0.5)
+    torch.testing.assert_close(made(x), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_soft_routing_shares_out_keys_and_values_of_chosen_regions() -> None:
+    made, x = model(f"{ROUTED}, soft=true, lepe=3)"), tokens()
+    p = weights(made)
+    region, products = routing(p, x)
+    products = products * DIM**-0.5
+    kept = products >= products.topk(2).values[..., -1:]
+    share = products.masked_fill(~kept, -torch.inf).softmax(-1)[:, region][:, :, region][:, None]
+    q, k, v = F.linear(x, p["qkv.weight"], p["qkv.bias"]).chunk(3, -1)
+    scores = heads(q) @ heads(k).transpose(-2, -1) * DIM**-0.5 * share
+    out = scores.masked_fill(share == 0, -torch.inf).softmax(-1) * share @ heads(v)
+    out = out.transpose(1, 2).flatten(2) + convolved(v, p, "lepe", torch.tensor(True))
+    expected = F.linear(out, p["proj.weight"], p["proj.bias"])
+    torch.testing.assert_close(made(x), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_routed_attention_may_see_averages_of_regions() -> None:
+    made, x = model(f"{ROUTED}, pooled=[1, 3], project=false)"), tokens()
+    p = weights(made)
+    region, products = routing(p, x)
+    q, k, v = F.linear(x, p["qkv.weight"], p["qkv.bias"]).chunk(3, -1)
+    pooling = F.one_hot(Y // 2 * 6 + X).double().T
+    k, v = (heads(pooling @ t / 2) for t in (k, v))
+    of_key = torch.tensor([r * 2 + c // 3 for r in range(2) for c in range(6)])
+    chosen = F.one_hot(products.topk(2).indices, 4).sum(2).bool()
+    allowed = chosen[:, region][:, :, of_key][:, None]
+    out = (heads(q) @ k.transpose(-2, -1) * DIM**-0.5 + only(allowed)).softmax(-1) @ v
+    torch.testing.assert_close(made(x), out.transpose(1, 2).flatten(2), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("crossed", "stripe"), [("true", 2), ("true", 1), ("false", 2)])
+def test_values_nearby_are_those_of_the_same_stripe(crossed: str, stripe: int) -> None:
+    options = f"stripe={stripe}, crossed={crossed}, lepe=3"
+    made, x = model(f"cross_shaped_attention(x, heads=2, grid=[4, 6], {options})"), tokens()
+    p = weights(made)
+    q, k, v = F.linear(x, p["qkv.weight"], p["qkv.bias"]).chunk(3, -1)
+    everywhere = torch.ones(TOKENS, TOKENS, dtype=torch.bool)
+    columns, rows = everywhere, everywhere
+    names, parts = ["lepe"], [v]
+    if crossed == "true":
+        columns = same(torch.zeros_like, lambda place: place // stripe)
+        rows = same(lambda place: place // stripe, torch.zeros_like)
+        names, parts = ["lepe_columns.conv", "lepe_rows.conv"], list(v.chunk(2, -1))
+    scores = heads(q) @ heads(k).transpose(-2, -1) * WIDTH**-0.5
+    out = (scores + only(torch.stack([columns, rows]))).softmax(-1) @ heads(v)
+    nearby = [
+        convolved(part, p, name, stripe_of)
+        for part, name, stripe_of in zip(parts, names, (columns, rows), strict=False)
+    ]
+    summed = out.transpose(1, 2).flatten(2) + torch.cat(nearby, -1)
+    expected = F.linear(summed, p["proj.weight"], p["proj.bias"])
     torch.testing.assert_close(made(x), expected, rtol=1e-11, atol=1e-11)
 
 
@@ -200,8 +274,10 @@ def test_overlapping_attention_counts_zeros_beyond_the_map() -> None:
 
 
 def test_aggregated_attention_joins_neighbours_and_a_pooled_map() -> None:
-    call = "aggregated_attention(x, pooled, heads=2, grid=[4, 6], kernel=3)"
-    made, x = model(call, " input pooled: [b, 6, 8]"), tokens()
+    options = "heads=2, grid=[4, 6], kernel=3, pooled_grid=[2, 3]"
+    call = f"aggregated_attention(x, pooled, {options}, score=qk + bias[h, iy - jy, jx])"
+    made, x = model(call, " input pooled: [b, 6, 8]\n input bias: [2, 5, 3]"), tokens()
+    bias = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(5)).double()
     pooled, p = tokens(2)[:, :6], weights(made)
 
     def projected(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,17 +286,50 @@ def test_aggregated_attention_joins_neighbours_and_a_pooled_map() -> None:
 
     q = F.normalize(heads(F.linear(x, p["q.weight"], p["q.bias"])), dim=-1)
     (k, v), (pooled_k, pooled_v) = projected(x), projected(pooled)
-    temperature = F.softplus(p["temperature"])[:, None, None]
+    temperature = F.softplus(p["query.temperature"])
     seen = (NEAR.sum(1).double() + 6).log()[:, None]
-    scaled = (q + p["query_embedding"][:, None]) * temperature * seen
+    scaled = (q + p["query.embedding"]) * temperature * seen
     place = ((1 - DY) * 3 + 1 - DX).clamp(0, 8)
     local = scaled @ k.transpose(-2, -1) + p["table"][:, place] + only(NEAR)
-    both = torch.cat([local, scaled @ pooled_k.transpose(-2, -1)], -1).softmax(-1)
-    added = F.linear(q, p["places.weight"], p["places.bias"]).gather(-1, place.expand(2, 2, -1, -1))
+    keys = torch.arange(6)
+    # A row that is out of the table counts from its end, as indices do.
+    far = scaled @ pooled_k.transpose(-2, -1) + bias[:, Y[:, None] - keys // 3, keys % 3]
+    both = torch.cat([local, far], -1).softmax(-1)
+    added = (q @ p["places"] + p["places_bias"]).gather(-1, place.expand(2, 2, -1, -1))
     near = both[..., :TOKENS] + added * NEAR
     out = (near @ v + both[..., TOKENS:] @ pooled_v).transpose(1, 2).flatten(2)
     expected = F.linear(out, p["proj.weight"], p["proj.bias"])
-    torch.testing.assert_close(made(x, pooled), expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(made(x, pooled, bias), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_length_scaled_queries_of_one_count_are_scaled_alike() -> None:
+    made, x = model("length_scaled_query(reshape(x, [b, 1, 24, 8]), count=24)"), tokens()
+    p = weights(made)
+    expected = (x + p["embedding"][0]) * F.softplus(p["temperature"][0]) * math.log(24)
+    torch.testing.assert_close(made(x)[:, 0], expected, rtol=1e-11, atol=1e-11)
+
+
+def test_log_position_bias_reads_logarithms_of_offsets() -> None:
+    made = model("log_position_bias(x[0, :3, 0], x[0, :4, 1], heads=2, width=5)")
+    p, x = weights(made), tokens()
+    x[0, 1, 0], x[0, 2, 0], x[0, 3, 1] = 0, -8, 7
+    table = made(x)
+    for r, c in product(range(3), range(4)):
+        place = torch.stack([x[0, r, 0], x[0, c, 1]])
+        place = place.sign() * place.abs().log1p() / math.log(8)
+        hidden = F.relu(F.linear(place, p["fc1.weight"], p["fc1.bias"]))
+        expected = F.linear(hidden, p["fc2.weight"], p["fc2.bias"])
+        torch.testing.assert_close(table[:, r, c], expected, rtol=1e-11, atol=1e-11)
+
+
+def test_conv_glu_gates_by_the_neighbourhood() -> None:
+    made, x = model("conv_glu(x, grid=[4, 6], ratio=2.5)"), tokens()
+    p = weights(made)
+    assert p["conv.weight"].shape == (13, 1, 3, 3)
+    gate, value = F.linear(x, p["fc1.weight"], p["fc1.bias"]).chunk(2, -1)
+    gate = F.gelu(convolved(gate, p, "conv", torch.tensor(True)))
+    expected = F.linear(gate * value, p["fc2.weight"], p["fc2.bias"])
+    torch.testing.assert_close(made(x), expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["windows and table", "dilated", "cross-shaped", "overlapping"])
