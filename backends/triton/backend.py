@@ -79,6 +79,8 @@ def _shared(problem: Problem, with_plain: bool) -> Iterator[str]:
         yield from (shared.IF_WANTED, shared.READ_GRADIENT)
     if any(stream.blocks for stream in problem.faces()):
         yield shared.PLACE_BLOCK
+    if problem.derived:
+        yield from (shared.ONCE, shared.ROWS_NAMING)
     if any(stream.copies for stream in problem.faces()):
         yield shared.BY_PAIR
     yield from problem.shared()

@@ -36,6 +36,7 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
         f"out = by_token(q, {problem.width})",
         *_rest(problem),
         *copies(problem, site, problem.streams),
+        *_routes(problem, backward=False),
         *_choice(problem, "forward", "n", problem.blocks),
         kernel.launch(_query_grid(problem)),
         f"return {', '.join(problem.results)}",
@@ -52,7 +53,7 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     yield from functions
     yield kernel.definition()
     body = ["batch, heads, n, _ = q.shape", *_recomputed(problem)]
-    body += copies(problem, site, problem.faces())
+    body += [*copies(problem, site, problem.faces()), *_routes(problem, backward=True)]
     body += [f"{name} = by_query(q)" for name in problem.deltas]
     rows = [each for each in problem.terms() if each.kind == "row"]
     body += [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
@@ -104,6 +105,20 @@ def _choice(problem: Problem, kind: str, length: str, blocks: Blocks | None) -> 
         return [chosen]
     slots = _on_host(blocks.own.slots, problem.names)
     return [chosen, f"pack = max(1, min(block_i, block_j) // {slots})"]
+
+
+def _routes(problem: Problem, backward: bool) -> list[str]:
+    """Return statements that bring indices into the forms that kernels read."""
+    name = {each.tensor: problem.names.tensors[each.tensor].name for each in problem.derived}
+    lines = []
+    for once in (each for each in problem.derived if not each.turned):
+        index = problem.names.tensors[once.of].name
+        lines.append(f"{name[once.tensor]} = once({index})")
+        if backward:
+            starts, rows = (each for each in problem.derived if each.turned and each.of == once.of)
+            made = f"{name[starts.tensor]}, {name[rows.tensor]}"
+            lines.append(f"{made} = rows_naming({name[once.tensor]}, {starts.shape[-1] - 1})")
+    return lines
 
 
 def _query_grid(problem: Problem) -> str:

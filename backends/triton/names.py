@@ -22,7 +22,7 @@ RESERVED = frozenset({
     "plain_gradients", "parts", "ctx", "inputs", "output", "grads", "place_block", "block", "start",
     "slot", "slots", "slot_i", "slot_j", "slots_i", "slots_j", "token", "exists", "length", "item",
     "pack", "programs", "x", "y", "z", "w", "dp", "ds", "share", "extra", "sums", "normal", "added",
-    "sink", "depth", "height", "width",
+    "sink", "depth", "height", "width", "count", "once", "rows_naming",
 })  # fmt: skip
 """Names that generated code uses itself, each also with digits after it."""
 
@@ -98,6 +98,11 @@ class Names:
             self._sizes[size] = name
             self._hosts[name] = self._written(recipe)
         return self._sizes[size]
+
+    def derive(self, tensor: str, of: str, stem: str, shape: Shape) -> None:
+        """Add an int tensor that the launcher makes of a captured one, unless there is one."""
+        name = f"{self.tensors[of].name}_{stem}"
+        self.tensors.setdefault(tensor, Captured(tensor, name, shape, "int"))
 
     def spread(self, tensor: str, over: str) -> str:
         """Add a copy of a captured tensor, spread over `pairs`; return what trees call it."""

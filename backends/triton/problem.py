@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.names import Names
 from attnc.backends.triton.reader import read_streams
+from attnc.backends.triton.routes import Derived
 from attnc.backends.triton.rules import Rule, rule_of
 from attnc.backends.triton.streams import Blocks, Stream, Term
 from attnc.backends.triton.views import Blocked, blocked
@@ -24,6 +25,7 @@ class Problem:
         dim: width of q and k; `width` of v and the result.
         streams: one for each source, as queries see it.
         turned: the same as keys see it.
+        derived: what launchers make of index tensors.
         rule: how rows of scores become weights.
         summed: whether each source is normalised alone and the results are added.
         with_lse: whether lse is a result of the entry.
@@ -35,6 +37,7 @@ class Problem:
     width: int
     streams: tuple[Stream, ...]
     turned: tuple[Stream, ...]
+    derived: tuple[Derived, ...]
     rule: Rule
     summed: bool
     with_lse: bool
@@ -155,27 +158,34 @@ def digest(site: Site) -> Problem:
     summed = attention.join == "sum" and (
         len(attention.sources) > 1 or attention.sources[0].weight is not None
     )
+    by_source = list(walks(site))
     facing = [
-        read_streams(site, names, number, summed, each) for number, each in enumerate(_walks(site))
+        read_streams(site, names, number, summed, each) for number, each in enumerate(by_source)
     ]
+    derived = dict.fromkeys(made for each in by_source if each for made in each.derived)
     dim, width = site.q.shape[3], site.sources[0][1].shape[3]
     assert isinstance(dim, int) and isinstance(width, int)
     streams, turned = zip(*facing, strict=True)
     with_lse = "lse" in attention.outputs
     rule = rule_of(attention.normaliser)
     assert rule is not None, "refused before"
-    return Problem(site.name, names, dim, width, streams, turned, rule, summed, with_lse)
+    return Problem(
+        site.name, names, dim, width, streams, turned, tuple(derived), rule, summed, with_lse
+    )  # fmt: skip
 
 
-def _walks(site: Site) -> Iterator[Blocked | None]:
+def walks(site: Site) -> Iterator[Blocked | None]:
     """Yield for each source how it is walked by block, if it is.
 
     The tiles of queries are of the blocks of the first source that is; a source whose blocks of
     queries are others is walked in a row.
     """
     own = None
+    shapes = {
+        name: type_.shape for name, type_ in zip(site.attention.tensors, site.tensors, strict=True)
+    }
     for source, (key, _) in zip(site.attention.sources, site.sources, strict=True):
-        found = blocked(source)
+        found = blocked(source, shapes)
         if found is not None:
             by_query = found.views.by_query
             shared = key.shape[1] != site.q.shape[1]

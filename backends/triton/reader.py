@@ -62,6 +62,8 @@ def read_streams(
     if found is None:
         stream = reader.stream(None)
         return stream, stream
+    for each in found.derived:
+        names.derive(each.tensor, each.of, each.stem, each.shape)
     sides = (found.views.by_query, found.views.by_key)
     by_query, by_key = zip(sides, found.anchors, strict=True)
     stream = reader.stream(_Facing(*by_query, ("query", "seen_key")))
@@ -177,7 +179,7 @@ class _Reader:
         stems = ("token",) if len(sides) == 1 else facing.sides
         own, *rest = (
             blocked_side(
-                f"{self._site.name}_{stem}{self._tag}", layouts, self._names,
+                f"{self._site.name}_{stem}{self._tag}", layouts, self._names, self._ranges,
                 heads if isinstance(heads, int) else 1, view.packs,
             )
             for stem, layouts in zip(stems, sides, strict=True)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from attnc.backends.formula import beyond_products
 from attnc.backends.torch_function import unknown_sizes
 from attnc.backends.triton.configs import CAPABILITIES
+from attnc.backends.triton.problem import walks
 from attnc.backends.triton.rules import affine, rule_of
 from attnc.compiler.kernel import Site, Target
-from attnc.dsl.attention import Among, Constant, Source
+from attnc.dsl.attention import Among, Constant, RoutedRegions, Source
 from attnc.dsl.attention_text import normaliser_text
 from attnc.dsl.scorelang import allowed, coordinates, has_dot, subtrees
 
@@ -85,13 +86,19 @@ def _of_expressions(site: Site) -> Iterator[str]:
     if unknown:
         sizes = ", ".join(str(size) for size in unknown)
         yield f"no axis of q, k, v or a tensor tells the size {sizes}; make it a param"
-    for source in site.attention.sources:
-        if _is_routed(source):
-            yield "the keys of its routed domain stand in an index; tiles are of keys side by side"
+    for source, found in zip(site.attention.sources, walks(site), strict=True):
+        if _is_routed(source) and found is None:
+            yield _why_not_routed(source)
         if source.weight is not None and not _is_by_head(source):
             yield "the weight of a source differs between pairs; it may depend on b and h only"
     if any(type_.dtype == "complex" for type_ in site.tensors):
         yield "scores are real; a captured tensor is complex"
+
+
+def _why_not_routed(source: Source) -> str:
+    if isinstance(source.domain, RoutedRegions):
+        return "regions that an index names are walked one by one, with nothing read by pair"
+    return "the keys of its routed domain stand in an index; tiles are of keys side by side"
 
 
 def _is_routed(source: Source) -> bool:

@@ -151,6 +151,25 @@ def read_gradient(read, tensor, grad):
     return total.view(tensor.shape)
 '''
 
+ONCE = '''\
+def once(index):
+    """Rows of an index in order, with -1 in place of what a row names again."""
+    index = index.sort(-1).values
+    again = index[..., 1:] == index[..., :-1]
+    return torch.cat((index[..., :1], index[..., 1:].masked_fill(again, -1)), -1).int()
+'''
+
+ROWS_NAMING = '''\
+def rows_naming(index, count):
+    """Which rows of an index name each of `count` numbers, run by run, and where runs start."""
+    named = index.flatten(-2)
+    named = torch.where(named < 0, count, named)
+    named, order = named.sort(stable=True)
+    numbers = torch.arange(count + 1, dtype=named.dtype, device=named.device)
+    starts = torch.searchsorted(named, numbers.expand(*named.shape[:-1], -1).contiguous())
+    return starts.int(), (order // index.shape[-1]).int()
+'''
+
 PLAIN_GRADIENTS = '''\
 def plain_gradients(plain, inputs, needed, grads):
     """Gradients of a plain function, which runs once more; None for inputs that need none."""

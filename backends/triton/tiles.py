@@ -96,7 +96,7 @@ def walk(side: Side, stream: Stream, names: Names) -> Walk:
         names: the vocabulary of the site.
     """
     if stream.blocks is not None:
-        return _block_walk(stream.blocks, names)
+        return _block_walk(stream.blocks, stream, names)
     printer = Printer(names, stream.ranges)
     begin, whole, rest, end = (f"{name}{side.tag}" for name in _BOUNDS)
     left, right, block = side.inside.left, side.inside.right, side.block
@@ -127,9 +127,9 @@ def walk(side: Side, stream: Stream, names: Names) -> Walk:
     return Walk((*lines, f"{rest} = {down}"), tuple(loops), used)
 
 
-def _block_walk(blocks: Blocks, names: Names) -> Walk:
+def _block_walk(blocks: Blocks, stream: Stream, names: Names) -> Walk:
     seen = blocks.seen
-    printer = Printer(names, {"block": (0, None)})
+    printer = Printer(names, {**stream.ranges, "block": seen.block_range})
     count = printer.expression(simplify(seen.count))
     stop = f"PACK * {count}" if blocks.packs else count
     few = isinstance(seen.size, int) and seen.size <= SHORT

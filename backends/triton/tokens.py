@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -14,7 +14,7 @@ from attnc.dsl.attention import Constant, Coordinate, ScoreTree
 from attnc.dsl.dims import Dim, Size
 from attnc.dsl.scorelang import fill, is_scalar, make, size_tree
 from attnc.dsl.scorelang.grids import AXES
-from attnc.dsl.scorelang.ranges import larger
+from attnc.dsl.scorelang.ranges import Interval, larger, whole_range
 
 EXTENTS = ("depth", "height", "width")
 """What functions call the slots of a block along the axes of a grid, where they differ."""
@@ -62,6 +62,7 @@ class BlockedSide:
         slots: of a block, likewise.
         count: slots to walk, which may depend on the block and the head.
         size: slots of a block.
+        block_range: of the number of a block.
     """
 
     tokens: TokenFunction
@@ -69,6 +70,7 @@ class BlockedSide:
     slots: str
     count: ScoreTree
     size: Size
+    block_range: Interval
 
     @property
     def used(self) -> set[str]:
@@ -78,7 +80,12 @@ class BlockedSide:
 
 
 def blocked_side(
-    name: str, layouts: Sequence[Layout], names: Names, heads: int, packed: bool
+    name: str,
+    layouts: Sequence[Layout],
+    names: Names,
+    ranges: Mapping[str, Interval],
+    heads: int,
+    packed: bool,
 ) -> BlockedSide:
     """Return one side; see `token_function`."""
     share = heads // len(layouts)
@@ -90,8 +97,10 @@ def blocked_side(
         reduce(_more, sizes)
         for sizes in ([each.blocks for each in layouts], [each.slots for each in layouts])
     )
-    tokens = token_function(name, layouts, names, heads, packed)
-    return BlockedSide(tokens, names.size(blocks), names.size(slots), count, slots)
+    tokens = token_function(name, layouts, names, ranges, heads, packed)
+    return BlockedSide(
+        tokens, names.size(blocks), names.size(slots), count, slots, whole_range(blocks)
+    )
 
 
 def _more(left: Size, right: Size) -> Size:
@@ -102,7 +111,12 @@ def _more(left: Size, right: Size) -> Size:
 
 
 def token_function(
-    name: str, layouts: Sequence[Layout], names: Names, heads: int, packed: bool
+    name: str,
+    layouts: Sequence[Layout],
+    names: Names,
+    ranges: Mapping[str, Interval],
+    heads: int,
+    packed: bool,
 ) -> TokenFunction:
     """Write the function for one side.
 
@@ -110,6 +124,7 @@ def token_function(
         name: of the function.
         layouts: one for each of several equal groups of heads.
         names: the vocabulary of the site.
+        ranges: of `b` and `h`.
         heads: of q.
         packed: whether tiles may hold several blocks.
 
@@ -117,8 +132,10 @@ def token_function(
         Unknown: a size inside cannot be told.
     """
     if len(layouts) == 1:
-        return _one(name, layouts[0], names, packed)
-    made = [_one(f"{name}_{at}", layout, names, packed) for at, layout in enumerate(layouts)]
+        return _one(name, layouts[0], names, ranges, packed)
+    made = [
+        _one(f"{name}_{at}", layout, names, ranges, packed) for at, layout in enumerate(layouts)
+    ]
     share, chosen = heads // len(made), "token"
     lines = [f"token = {made[-1].rows('slot', 'length')}"]
     for number, each in reversed(list(enumerate(made[:-1]))):
@@ -132,8 +149,11 @@ def token_function(
     return TokenFunction(name, (*dict.fromkeys(definitions), source), packed, arguments)
 
 
-def _one(name: str, layout: Layout, names: Names, packed: bool) -> TokenFunction:
-    printer = Printer(names, layout.ranges)
+def _one(
+    name: str, layout: Layout, names: Names, ranges: Mapping[str, Interval], packed: bool
+) -> TokenFunction:
+    # tiles may have more slots than there are
+    printer = Printer(names, {**ranges, **layout.ranges, "slot": (0, None)})
     body = list(_body(layout, printer, packed))
     arguments = _ordered(printer.used, names, packed)
     doc = f"{layout.meaning}: the token at a slot, length for none."
@@ -153,7 +173,9 @@ def _body(layout: Layout, printer: Printer, packed: bool) -> Iterator[str]:
         yield f"slot = slot % {slots}"
         conditions = ["exists", f"block < {blocks}"]
     else:
-        for name, extent in zip(_last(EXTENTS, layout), layout.extents, strict=True):
+        along_axes = len(layout.extents) == len(layout.places)
+        names = _last(EXTENTS, layout) if along_axes else ("count",)
+        for name, extent in zip(names, layout.extents, strict=True):
             if not is_scalar(extent):
                 printer.assign(extent, name)
         conditions = [f"slot < {printer.expression(layout.count)}"]

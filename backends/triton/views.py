@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnc.backends.triton.boxes import box_anchors, box_views
 from attnc.backends.triton.layouts import View, Views
 from attnc.backends.triton.local import Anchor, local_read
+from attnc.backends.triton.routes import Derived, derived_of, route_views
 from attnc.backends.triton.windows import window_anchors, window_views
 from attnc.dsl.attention import (
     Domain,
@@ -15,10 +16,12 @@ from attnc.dsl.attention import (
     Neighborhood,
     Overlapping,
     PerHeads,
+    RoutedRegions,
     ScoreTree,
     Source,
     Windows,
 )
+from attnc.dsl.dims import Shape
 from attnc.dsl.scorelang import allowed, coordinates, loads, simplify
 
 
@@ -29,18 +32,24 @@ class Blocked:
     Attributes:
         views: the blocks of queries and those of keys.
         anchors: what is known of positions in each of the two; none where heads differ.
+        derived: what launchers make of index tensors.
     """
 
     views: Views
-    anchors: tuple[tuple[Anchor, ...], tuple[Anchor, ...]]
+    anchors: tuple[tuple[Anchor, ...], tuple[Anchor, ...]] = ((), ())
+    derived: tuple[Derived, ...] = ()
 
 
-def blocked(source: Source) -> Blocked | None:
+def blocked(source: Source, shapes: Mapping[str, Shape]) -> Blocked | None:
     """Return a source by block; none where tokens in a row serve it, or where they must.
 
     They must where a float tensor is read by pair in a way that depends on the block.
+
+    Args:
+        source: placed.
+        shapes: of captured tensors.
     """
-    found = _of_domain(source.domain)
+    found = _of_domain(source.domain, shapes)
     if found is None:
         return None
     trees = [source.score, *([source.post] if source.post is not None else [])]
@@ -64,15 +73,18 @@ def condition_within(source: Source, view: View) -> ScoreTree | None:
     return None if source.mask is None else simplify(source.mask)
 
 
-def _of_domain(domain: Domain) -> Blocked | None:
+def _of_domain(domain: Domain, shapes: Mapping[str, Shape]) -> Blocked | None:
     match domain:
         case Windows():
             anchors = window_anchors(domain)
             return Blocked(window_views(domain), (anchors, anchors))
         case Neighborhood() | Overlapping():
             return Blocked(box_views(domain), box_anchors(domain))
+        case RoutedRegions():
+            derived = tuple(derived_of(domain, shapes[domain.index.tensor]))
+            return Blocked(route_views(domain), derived=derived)
         case PerHeads(domains):
-            return _by_heads([_of_domain(each) for each in domains])
+            return _by_heads([_of_domain(each, shapes) for each in domains])
     return None
 
 
@@ -87,4 +99,5 @@ def _by_heads(parts: Sequence[Blocked | None]) -> Blocked | None:
         )
         for side in ([each.by_query for each in views], [each.by_key for each in views])
     )  # fmt: skip
-    return Blocked(Views(by_query, by_key), ((), ()))
+    derived = dict.fromkeys(made for each in parts if each for made in each.derived)
+    return Blocked(Views(by_query, by_key), derived=tuple(derived))

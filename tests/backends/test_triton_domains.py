@@ -116,6 +116,17 @@ BOXES: dict[str, Case] = {
     "by heads": Case(f"{GRID}per_heads(neighborhood(3), neighborhood(5))", tile=(64, 64)),
 }  # fmt: skip
 
+GRID_8 = "grid = [6, 8], domain = "
+ROUTES: dict[str, Case] = {
+    "regions": Case(f"{GRID_8}routed(r, regions = [3, 4])", {"r": "[b, 12, 4] int"},
+                    n=48, m=48, b=2),
+    "by head, masked": Case(f"{GRID_8}routed(r, regions = [3, 4]), mask = j <= i, outputs = [lse]",
+                            {"r": "[b, 2, 12, 3] int"}, n=48, m=48),
+    "other keys": Case("grid = [6, 8], key_grid = [3, 4], domain = routed(r, regions = [3, 4])",
+                       {"r": "[b, 12, 5] int"}, n=48, m=12, groups=1, tile=(16, 16)),
+    "in a row": Case("domain = routed(r, regions = 6), score = qk - heat[h] * abs(i - j)",
+                     {"r": "[b, 6, 2] int", "heat": "[2]"}, n=60, m=60, tile=(16, 32)),
+}  # fmt: skip
 BESIDE: dict[str, str] = {
     "neighbourhood and all": "[source(k, v, grid = [9, 10], domain = neighborhood(3)), "
     "source(k2, v2, score = qk * 0.5 + gate[h, j])]",
@@ -154,6 +165,20 @@ def check(case: Case, harness: Harness, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", WINDOWS)
 def test_windows(name: str, harness: Harness) -> None:
     check(WINDOWS[name], harness, torch.float32)
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_routes(name: str, harness: Harness) -> None:
+    """Rows of an index may name a region twice, and none may name some region."""
+    check(ROUTES[name], harness, torch.float32)
+
+
+def test_gradients_of_routed_keys_are_the_same_in_every_run(harness: Harness) -> None:
+    site = ROUTES["regions"].site(harness)
+    entry = harness.interpreted(site, (32, 32))
+    given = harness.inputs(site, {"b": 2}, torch.float32)
+    first, second = (harness.run(entry, given, torch.float32) for _ in range(2))
+    assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("name", BOXES)
