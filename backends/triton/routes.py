@@ -89,7 +89,7 @@ def _regions(shape: Shape, regions: Shape) -> Layout:
     runs = []
     for length, count in zip(shape, regions, strict=True):
         side = length // count
-        runs.append(Run(count, side, lambda block, side=side: _times(block, side), 1, length))
+        runs.append(Run(count, side, partial(_times, factor=side), 1, length))
     return on_grid(runs, "Regions")
 
 
