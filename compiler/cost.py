@@ -15,7 +15,8 @@ from math import prod
 from attnc.compiler.kernel import Site
 from attnc.compiler.pairs import AnyPairs, Pairs, number, pairs_by_heads
 from attnc.compiler.sites import site_of
-from attnc.dsl import codes
+from attnc.dsl import codes, scorelang
+from attnc.dsl.attention import Sampled, Source
 from attnc.dsl.diagnostics import UsageError
 from attnc.dsl.dims import Size, symbols
 from attnc.dsl.graph import Body, Graph, Node, TensorType
@@ -80,7 +81,8 @@ def model_flops(graph: Graph, *, training: bool = False, every_pair: bool = Fals
     """Return the FLOPs of one forward pass as a formula of the sizes of the inputs.
 
     Args:
-        every_pair: count attention for all pairs, as code does that computes whole score matrices.
+        every_pair: count what the reference runs: whole matrices of scores whatever the domain
+            allows, but of sampled boxes the slots; products of q and k where scores read them.
     """
     done: dict[Body, Flops] = {}
     for body in bottom_up(graph.body):
@@ -106,16 +108,22 @@ def site_flops(site: Site, every_pair: bool = False) -> Flops:
     Given products have no d; values of the query side add theirs to e.
     """
     b, h, n, d = site.q.shape
-    product = 0 if site.attention.given else d
     back = 0 if site.vq is None else site.vq.shape[3]
     total = Flops()
     for source, (k, v) in zip(site.attention.sources, site.sources, strict=True):
         m = k.shape[2]
-        groups = (Pairs(n, m),) if every_pair else pairs_by_heads(source, n, m)
+        groups = (_computed(source, n, m),) if every_pair else pairs_by_heads(source, n, m)
+        reads_dot = not every_pair or scorelang.has_dot(source.score)
+        product = d if reads_dot and not site.attention.given else 0
         per_pair = 2 * b * (h // len(groups)) * (product + v.shape[3] + back)
         for group in groups:
             total += Flops(0, {group: per_pair})
     return total
+
+
+def _computed(source: Source, n: Size, m: Size) -> Pairs:
+    slots = scorelang.slot_count(source.domain) if isinstance(source.domain, Sampled) else None
+    return Pairs(n, m if slots is None else slots)
 
 
 # Bytes ------------------------------------------------------------------------------------

@@ -63,3 +63,22 @@ def test_a_counter_that_disagrees_with_the_formula_fails_the_claim() -> None:
     graph_count, torch_count = verdict.counts
     off = Verdict(verdict.claim, (graph_count, type(torch_count)("torch module", 1, PARAMS)))
     assert verdict.ok and not off.ok
+
+
+def test_sampled_boxes_are_counted_by_their_slots() -> None:
+    spec = """
+    attnc 1
+    model m() {
+      variant v {
+        claims = {macs: {value: 11520, tolerance: 0}}
+      }
+      input x: [b, 1, 20, 4]
+      input at: [b, 20, 2]
+      output y = attend(x, x, x, grid = [4, 5], domain = sampled(at, 2), score = -l1(q, k))
+      output z = attend(x, x, x, grid = [4, 5], domain = sampled(at, 2))
+    }
+    """
+    (verdict,) = attnc.check_claims(attnc.loads(spec, "m.attn"), "v")
+    slots = 6 * 6
+    assert [count.found for count in verdict.counts] == [20 * slots * 16, 20 * slots * 12]
+    assert verdict.counts[1].error == 0

@@ -100,9 +100,9 @@ def test_every_size_needs_a_value(block: type[Block]) -> None:
 def test_bodies_are_counted_once(block: type[Block], monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[Site] = []
 
-    def counting(site: Site) -> Flops:
+    def counting(site: Site, every_pair: bool) -> Flops:
         counted.append(site)
-        return site_flops(site)
+        return site_flops(site, every_pair)
 
     monkeypatch.setattr(cost, "site_flops", counting)
     sizes = {"b": 1, "h": 2, "w": 2}

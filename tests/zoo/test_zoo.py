@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import json
 import os
 import subprocess
 import sys
@@ -155,24 +154,31 @@ def test_it_equals_its_official_code(golden: Path, target: str, dtype: str) -> N
     assert report.rows
 
 
+INTERPRETED = """
+import sys, attnc
+for system, golden in zip(sys.argv[1::2], sys.argv[2::2]):
+    report = attnc.verify(f"zoo:{system}", golden, target="triton", dtype="float32")
+    print(golden, "equal" if report.ok and report.rows else report)
+"""
+TOGETHER = 6
+"""Golden files for one process."""
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the kernels run on it")
-@every_golden
-def test_its_generated_kernels_equal_its_official_code(golden: Path) -> None:
-    """In a process of its own: Triton is interpreted or not for all of a process."""
-    name = system_of(golden)
-    sites = Compilation(small(name).graph, "triton", interpreted=True).plan.sites
-    if all(site.chosen != "triton" for site in sites):
-        pytest.skip("no attention that Triton's kernels compute")
-    command = ["verify", f"zoo:{name}", "--golden", str(golden), "--target", "triton"]
+@pytest.mark.parametrize(
+    "together",
+    [goldens()[at : at + TOGETHER] for at in range(0, len(goldens()), TOGETHER)],
+    ids=lambda together: f"{together[0].stem}-{together[-1].stem}",
+)
+def test_generated_kernels_equal_official_code(together: list[Path]) -> None:
+    """In processes of their own: Triton is interpreted or not for all of a process."""
+    arguments = [word for golden in together for word in (system_of(golden), str(golden))]
     done = subprocess.run(
-        [sys.executable, "-m", "attnc", *command, "--dtype", "float32", "--json"],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        [sys.executable, "-c", INTERPRETED, *arguments],
+        env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout)["ok"]
+    assert done.stdout.splitlines() == [f"{golden} equal" for golden in together]
 
 
 def test_golden_files_belong_to_systems_and_are_small() -> None:
