@@ -10,7 +10,7 @@ from typing import cast
 
 from attnc.dsl.graph import Body, Graph, Weight
 from attnc.dsl.state import bottom_up, parameter_count, weights
-from attnc.dsl.unroll.lines import body_lines
+from attnc.dsl.unroll.lines import Outputs, named_lines, numbered_lines
 from attnc.dsl.values import shown
 
 ABSENT = "-"
@@ -69,7 +69,7 @@ def difference(first: Graph, second: Graph) -> Difference:
         tuple(_changes(*params)),
         tuple(_changes(_totals(first), _totals(second), keep_equal=True)),
         tuple(_grouped(_changes(_shapes(weights(first)), _shapes(weights(second))))),
-        tuple(_blocks("", first.body, second.body, set())),
+        tuple(_blocks(first, second)),
     )
 
 
@@ -124,16 +124,45 @@ def _grouped(changes: Iterator[Change]) -> Iterator[Change]:
         yield Change(pattern if len(names) > 1 else names[0], one, other, len(names))
 
 
-def _blocks(path: str, first: Body, second: Body, seen: set[tuple[Body, Body]]) -> Iterator[Block]:
+# Blocks -----------------------------------------------------------------------------------
+
+
+def _blocks(first: Graph, second: Graph) -> Iterator[Block]:
     """Yield the model, then blocks called from places of one name, each pair once."""
-    if (first, second) in seen:
+    outputs = first.outputs, second.outputs
+    seen: set[tuple[Body, Body]] = set()
+    yield from _compared("", (first.body, second.body), outputs, seen)
+
+
+def _compared(
+    path: str,
+    bodies: tuple[Body, Body],
+    outputs: tuple[Outputs | None, Outputs | None],
+    seen: set[tuple[Body, Body]],
+) -> Iterator[Block]:
+    if bodies in seen:
         return
-    seen.add((first, second))
-    lines = [*unified_diff(body_lines(first), body_lines(second), n=1, lineterm="")][2:]
+    seen.add(bodies)
+    lines = _differing(bodies, outputs)
     if lines:
-        yield Block(path, first.name, second.name, tuple(lines))
-    others = {node.module: cast(Body, node.body) for node in second.calls()}
-    for node in first.calls():
+        yield Block(path, bodies[0].name, bodies[1].name, lines)
+    others = {node.module: cast(Body, node.body) for node in bodies[1].calls()}
+    for node in bodies[0].calls():
         if node.module in others:
             inner = f"{path}.{node.module}" if path else cast(str, node.module)
-            yield from _blocks(inner, cast(Body, node.body), others[node.module], seen)
+            pair = cast(Body, node.body), others[node.module]
+            yield from _compared(inner, pair, (None, None), seen)
+
+
+def _differing(
+    bodies: tuple[Body, Body], outputs: tuple[Outputs | None, Outputs | None]
+) -> tuple[str, ...]:
+    """Return the difference as the spec names things; by number where that would hide it."""
+    numbered = [*map(numbered_lines, bodies, outputs)]
+    if numbered[0] == numbered[1]:
+        return ()
+    return _unified(*map(named_lines, bodies, outputs)) or _unified(*numbered)
+
+
+def _unified(first: list[str], second: list[str]) -> tuple[str, ...]:
+    return tuple([*unified_diff(first, second, n=1, lineterm="")][2:])

@@ -1,4 +1,4 @@
-"""Nodes as lines of text that do not change when other nodes come or go."""
+"""Nodes as lines of text, to compare bodies by: with the names of the spec, or by number alone."""
 
 from __future__ import annotations
 
@@ -11,11 +11,35 @@ from attnc.dsl.graph import Arg, Body, Node, Value
 from attnc.dsl.liveness import values
 from attnc.dsl.unroll.attend import attend_call
 from attnc.dsl.unroll.calls import indexed, labelled, row_call, weight_call
-from attnc.dsl.unroll.notation import HERE, argument, call, name
+from attnc.dsl.unroll.notation import Called, argument, call, name
+
+Outputs = Mapping[str, Value]
+"""The outputs of a model by name; none for a block, whose results have no names."""
+
+
+def named_lines(body: Body, outputs: Outputs | None = None) -> list[str]:
+    """Return a line for each port, node and result, which stay when other nodes come or go.
+
+    Tensors are called what the spec calls them, several perhaps the same.
+    """
+    return _Lines(_AsTheSpec(), lambda node: cast(Body, node.body).name).of(body, outputs)
+
+
+def numbered_lines(body: Body, outputs: Outputs | None = None) -> list[str]:
+    """Return the same lines for all bodies that compute the same, and for no others.
+
+    Tensors are numbered in order. What called blocks are named, and what they compute, is left out.
+    """
+    numbers: dict[Value, str] = {}
+    made = [*values(tuple(body.ports.values()))]
+    made += [result for node in body.nodes for result in node.results]
+    for value in made:
+        numbers[value] = f"t{len(numbers)}"
+    return _Lines(numbers, lambda node: "block").of(body, outputs)
 
 
 class _AsTheSpec(Mapping[Value, str]):
-    """Calls every tensor what the spec calls it, though several may be called so."""
+    """Calls every tensor what the spec calls it."""
 
     def __getitem__(self, value: Value) -> str:
         return value.name
@@ -27,52 +51,55 @@ class _AsTheSpec(Mapping[Value, str]):
         return 0
 
 
-CALLED = _AsTheSpec()
+class _Lines:
+    """Writes bodies.
 
+    Attributes:
+        called: what tensors are called.
+        block: what the block that a node calls is called.
+    """
 
-def body_lines(body: Body) -> list[str]:
-    """Return a line for each port, node, exit and result of a body."""
-    ports = [f"{word}: {each.type}" for word, port in body.ports.items() for each in values(port)]
-    exits = [f"exit {word} = {value.name}" for word, value in body.exits.items()]
-    results = ", ".join(value.name for value in values(body.outputs))
-    return [*ports, *map(node_line, body.nodes), *exits, f"return {results}"]
+    def __init__(self, called: Called, block: Callable[[Node], str]) -> None:
+        self.called, self.block = called, block
+        self.writers: Mapping[str, Callable[[Node], tree.Expr]] = {
+            "attend": lambda node: attend_call(node, called, {}),
+            "block": self.call,
+            "param": weight_call,
+            "slice_update": self.update,
+            "weight": lambda node: name("weight"),
+        }
 
+    def of(self, body: Body, outputs: Outputs | None) -> list[str]:
+        ports = [
+            f"{self.port(word, value, outputs)}: {value.type}"
+            for word, port in body.ports.items()
+            for value in values(port)
+        ]
+        nodes = map(self.node, body.nodes)
+        exits = [f"exit {word} = {self.called[value]}" for word, value in body.exits.items()]
+        given = {} if outputs is None else outputs
+        results = [f"output {word} = {self.called[value]}" for word, value in given.items()]
+        if outputs is None:
+            results = [f"return {', '.join(self.called[each] for each in values(body.outputs))}"]
+        return [*ports, *nodes, *exits, *results]
 
-def node_line(node: Node) -> str:
-    """Return `x = linear(y, 384) @fc1  # [b, n, 384]`."""
-    writer = _WRITERS.get(node.op)
-    value = _row(node) if writer is None else writer(node)
-    targets = ", ".join(result.name for result in node.results)
-    types = ", ".join(str(result.type) for result in node.results)
-    mode = "when train: " if node.train else ""
-    return f"{mode}{targets} = {expression_text(value)}  # {types}"
+    def port(self, word: str, value: Value, outputs: Outputs | None) -> str:
+        """Inputs of a model are told apart by name, ports of a block by their order."""
+        return f"input {word}" if outputs is not None else self.called[value]
 
+    def node(self, node: Node) -> str:
+        writer = self.writers.get(node.op)
+        value = row_call(node, self.called) if writer is None else writer(node)
+        targets = ", ".join(self.called[result] for result in node.results)
+        types = ", ".join(str(result.type) for result in node.results)
+        mode = "when train: " if node.train else ""
+        return f"{mode}{targets} = {expression_text(labelled(value, node.module))}  # {types}"
 
-def _row(node: Node) -> tree.Expr:
-    return labelled(row_call(node, CALLED), node.module)
+    def call(self, node: Node) -> tree.Expr:
+        ports = cast(tuple[Arg, ...], node.args["ports"])
+        given = [argument(each, self.called) for each in ports if each is not None]
+        return call(self.block(node), given)
 
-
-def _block(node: Node) -> tree.Expr:
-    body = cast(Body, node.body)
-    ports = cast(tuple[Arg, ...], node.args["ports"])
-    given = [argument(each, CALLED) for each in ports if each is not None]
-    return labelled(call(body.name, given), node.module)
-
-
-def _update(node: Node) -> tree.Expr:
-    target = indexed(name(cast(Value, node.args["x"]).name), node.args["spec"])
-    return call("slice_update", [target, argument(node.args["value"], CALLED)])
-
-
-def _read(node: Node) -> tree.Expr:
-    path, _, weight = cast(str, node.module).rpartition(".")
-    return tree.Attribute(name(path), weight, HERE)
-
-
-_WRITERS: Mapping[str, Callable[[Node], tree.Expr]] = {
-    "attend": lambda node: attend_call(node, CALLED, {}),
-    "block": _block,
-    "param": lambda node: labelled(weight_call(node), node.module),
-    "slice_update": _update,
-    "weight": _read,
-}
+    def update(self, node: Node) -> tree.Expr:
+        target = indexed(name(self.called[cast(Value, node.args["x"])]), node.args["spec"])
+        return call("slice_update", [target, argument(node.args["value"], self.called)])

@@ -42,3 +42,29 @@ def test_both_specs_are_checked(attnc: Run, spec: Path) -> None:
     assert attnc("diff", spec, "bad.attn").code == 1
     assert attnc("diff", "bad.attn", spec).code == 1
     assert attnc("diff", spec, "--other-variant", "wid").code == 1
+
+
+WIRED = """\
+attnc 1
+model wired() {
+  input x: [b, 8]
+  old = x
+  x = linear(x, 8) @first
+  y = linear(x, 8) @second
+  output y = y + WHICH
+  output z = x
+}
+"""
+
+
+def test_names_do_not_count_and_wires_do(attnc: Run, spec: Path) -> None:
+    Path("old.attn").write_text(WIRED.replace("WHICH", "old"))
+    Path("new.attn").write_text(WIRED.replace("WHICH", "x"))
+    Path("renamed.attn").write_text(WIRED.replace("WHICH", "old").replace("y =", "q =").replace(
+        "output q = y", "output y = q"))  # fmt: skip
+    assert attnc("diff", "old.attn", "renamed.attn").err == "the same model\n"
+    assert attnc("resolve", "old.attn", "--unroll", "-o", "unrolled.attn").code == 0
+    assert attnc("diff", "old.attn", "unrolled.attn").err == "the same model\n"
+    ran = attnc("diff", "old.attn", "new.attn", "--exit-code")
+    assert ran.code == 1
+    assert "-t3 = t2 + t0  # [b, 8]" in ran.out and "+t3 = t2 + t1  # [b, 8]" in ran.out
