@@ -196,7 +196,7 @@ class Passes:
         match name:
             case "out":
                 v = f"v{self.suffixes[0]}"
-                return f"out = by_token({v}, *q.shape[1:3], {v}.shape[3])"
+                return f"out = zeros_by_token({v}, *q.shape[1:3], {v}.shape[3])"
             case "received":
                 return "received = q.new_zeros(*q.shape[:2], k.shape[2])"
             case "lse":

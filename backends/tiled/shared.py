@@ -51,7 +51,7 @@ def widened(*tensors):
 '''
 
 BY_TOKEN = '''\
-def by_token(x, heads, length, width):
+def zeros_by_token(x, heads, length, width):
     """Zeros [b, h, n, e] like x whose heads lie side by side, so that merging them is free."""
     return x.new_zeros(x.shape[0], length, heads, width).transpose(1, 2)
 '''
