@@ -59,6 +59,7 @@ CALLS = {
     "random_feature_attention": "x, SOURCE, heads=2, features=5",
     "retention": "x, heads=2, width=4",
     "reversed_attention": "x, SOURCE, heads=2",
+    "rotary_attention": "x, heads=2",
     "routed_attention": "x, heads=2, grid=[4, 6], regions=[2, 3], chosen=2",
     "s4d": "x, state=4",
     "sampled_attention": "x, SOURCE, centre, heads=2, grid=[4, 6], key_grid=GRID, radius=1",
