@@ -148,11 +148,23 @@ class Parameters:
             yield from map(Name, self.names)
         sizes = [n for n in self.sizes_in_order() if varies or _is_large(self.names[n])]
         if varies or column[0] not in (-1, 0, 1):
-            yield from _combinations(sizes, list(self.names) if varies else mentioned)
+            yield from self._combinations(sizes, list(self.names) if varies else mentioned)
         if told_by_value:
             for name, factor in product(sizes, _FACTORS):
                 yield Binary("*", fixed(factor), Name(name))
-                yield Binary("//", Name(name), fixed(factor))
+                if _parts_evenly(self.names[name], (factor,) * len(column)):
+                    yield Binary("//", Name(name), fixed(factor))
+
+    def _combinations(self, sizes: list[str], others: list[str]) -> Iterator[Expr]:
+        """Yield products and quotients of a size and an argument.
+
+        A quotient with a remainder, which nobody wrote, would be one by chance.
+        """
+        for left, right in (*product(sizes, others), *product(others, sizes)):
+            if _parts_evenly(self.names[left], self.names[right]):
+                yield Binary("//", Name(left), Name(right))
+            yield Binary("*", Name(left), Name(right))
+            yield Call(Name("int"), (Binary("*", Name(left), Name(right)),))
 
     def sizes_in_order(self) -> list[str]:
         """Return the sizes of ports, in the order of the ports."""
@@ -183,12 +195,9 @@ class Parameters:
         return name
 
 
-def _combinations(sizes: list[str], others: list[str]) -> Iterator[Expr]:
-    """Yield products and quotients of a size and an argument."""
-    for left, right in (*product(sizes, others), *product(others, sizes)):
-        yield Binary("//", Name(left), Name(right))
-        yield Binary("*", Name(left), Name(right))
-        yield Call(Name("int"), (Binary("*", Name(left), Name(right)),))
+def _parts_evenly(column: Column, parts: Column) -> bool:
+    pairs = zip(column, parts, strict=True)
+    return all(isinstance(a, int) and isinstance(b, int) and b and a % b == 0 for a, b in pairs)
 
 
 def _exact(column: Column) -> tuple[object, ...]:

@@ -75,6 +75,13 @@ def test_a_number_that_differs_becomes_a_parameter(column: Column, expected: str
     assert expression(TWO, column, "f(heads)") == expected
 
 
+def test_a_quotient_with_a_remainder_is_one_by_chance() -> None:
+    settings = [{"d": 49, "heads": 6}]
+    assert expression(settings, (24,), "f(x)") == "24"
+    assert expression(settings, (24,), "f(d // 2)") == "d // 2"
+    assert expression([{"d": 48, "heads": 6}], (24,), "f(x)") == "d // 2"
+
+
 def test_numbers_and_truth_values_are_told_apart() -> None:
     settings = [{"a": 1, "b": True, "c": 1.0}, {"a": 0, "b": False, "c": 0.0}]
     assert expression(settings, (True, False), "f()") == "b"
