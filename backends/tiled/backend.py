@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 
 from attnc.backends.tiled import shared
+from attnc.backends.tiled.heads import by_heads, heads_entry
 from attnc.backends.tiled.normalise import BY_COLUMN
 from attnc.backends.tiled.operator import operators
 from attnc.backends.tiled.passes import Passes
 from attnc.backends.tiled.refusals import reasons_against
 from attnc.backends.tiled.walk import walk
+from attnc.backends.tiled.windows import WindowPasses, inner_site, partition
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
 
 SPACE = "\n" * 3
@@ -24,20 +26,40 @@ class TiledBackend:
     def can(self, site: Site, target: Target) -> Answer:
         """Say yes on every target, unless scores are a result or one tile does not do."""
         against = reasons_against(site)
-        return No(tuple(against)) if against else Yes(tuple(_reasons_for(site)))
+        return No(tuple(against)) if against else Yes(tuple(dict.fromkeys(_reasons_for(site))))
 
     def build(self, site: Site, target: Target) -> Kernel:
         """Generate the passes and their operators; they are the same for all targets."""
-        passes = _passes(site)
-        parts = [*passes.pieces()]
+        parts = list(_parts(site))
         parts = [*_used(parts), *parts]
-        parts += operators(passes, parts)
+        imports = {"from torch import Tensor"}
+        if any("F." in part for part in parts):
+            imports.add("import torch.nn.functional as F")
         source = SPACE.join(part.strip("\n") for part in parts) + "\n"
-        return Kernel(self.name, site.name, source, ("from torch import Tensor",))
+        return Kernel(self.name, site.name, source, tuple(sorted(imports)))
 
 
-def _passes(site: Site) -> Passes:
+def _parts(site: Site) -> Iterator[str]:
+    """Yield all functions of a site, its entry last."""
+    groups = by_heads(site)
+    if groups:
+        for group in groups:
+            yield from _parts(group)
+        yield heads_entry(site, groups)
+        return
+    passes = _passes(site)
+    parts = [*passes.pieces()]
+    yield from parts
+    yield from operators(passes, parts)
+
+
+def _passes(site: Site) -> Passes | WindowPasses:
+    """Choose how a site is computed by its domain."""
     by_column = isinstance(site.attention.normaliser, BY_COLUMN)
+    parted = partition(site)
+    inner = None if parted is None else inner_site(site, parted)
+    if parted is not None and inner is not None:
+        return WindowPasses(site, parted, inner, by_column)
     return Passes(site, walk(site, by_column=by_column))
 
 
@@ -52,8 +74,14 @@ def _used(parts: Sequence[str]) -> Iterator[str]:
 
 
 def _reasons_for(site: Site) -> Iterator[str]:
+    groups = by_heads(site)
+    if groups:
+        yield f"{len(groups)} groups of heads, each in its own way"
+        for group in groups:
+            yield from _reasons_for(group)
+        return
     passes = _passes(site)
     yield "no scores are stored; tiles of them are computed once more for gradients"
-    yield passes.walk.reason
+    yield passes.reason
     if passes.learned:
         yield f"gradients of {', '.join(passes.learned)} are deterministic"

@@ -6,14 +6,18 @@ import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from textwrap import wrap
+from typing import Union
 
 from attnc.backends.formula import formula
 from attnc.backends.tiled.functions import assigned, broken, define
 from attnc.backends.tiled.passes import Passes
+from attnc.backends.tiled.windows import WindowPasses
 from attnc.backends.torch_function import WIDTH, TorchFunction
 
+AnyPasses = Union[Passes, WindowPasses]
 
-def operators(passes: Passes, parts: Sequence[str]) -> Iterator[str]:
+
+def operators(passes: AnyPasses, parts: Sequence[str]) -> Iterator[str]:
     """Yield the sources of everything from the operators to the entry.
 
     Args:
@@ -28,7 +32,7 @@ def operators(passes: Passes, parts: Sequence[str]) -> Iterator[str]:
     yield _entry(passes)
 
 
-def _fakes(passes: Passes) -> Iterator[str]:
+def _fakes(passes: AnyPasses) -> Iterator[str]:
     name = passes.site.name
     made = [passes.empty(result) for result in passes.results]
     lines = [*made, f"return {', '.join(passes.results)}"]
@@ -40,11 +44,11 @@ def _fakes(passes: Passes) -> Iterator[str]:
     yield define(f"{name}_backward_fake", _backward_parameters(passes), doc, lines)
 
 
-def _backward_parameters(passes: Passes) -> list[str]:
+def _backward_parameters(passes: AnyPasses) -> list[str]:
     return [*(f"grad_{each}" for each in passes.graded), *passes.inputs]
 
 
-def _autograd(passes: Passes) -> Iterator[str]:
+def _autograd(passes: AnyPasses) -> Iterator[str]:
     name = passes.site.name
     keep = ["ctx.save_for_backward(*inputs)"]
     if "index" in passes.results:
@@ -66,7 +70,7 @@ def _autograd(passes: Passes) -> Iterator[str]:
     yield define(f"{name}_second", ["ctx", "*grads"], doc, lines)
 
 
-def _registration(passes: Passes, namespace: str) -> str:
+def _registration(passes: AnyPasses, namespace: str) -> str:
     """Return the statements that make the two operators known to torch."""
     name = passes.site.name
     graded = [*passes.streams, *passes.learned]
@@ -99,7 +103,7 @@ def _operator(namespace: str, name: str, which: str, names: Sequence[str], resul
     )
 
 
-def _entry(passes: Passes) -> str:
+def _entry(passes: AnyPasses) -> str:
     """Return the function that models call."""
     function = TorchFunction(passes.site)
     call = function.call(f"{passes.site.name}_op", function.parameters, "return ")

@@ -18,17 +18,22 @@ from attnc.dsl.scorelang import every_column_has_query, every_row_has_key, simpl
 class Passes:
     """Writes the two passes of a site and all functions that they call.
 
+    Args:
+        single: the operands are one tile, which is not to be walked through.
+
     Attributes:
         inputs: names of q, k and v of all sources and captured tensors.
         learned: captured tensors that the loss reaches.
         results: names of the results, in the order of the operator.
     """
 
-    def __init__(self, site: Site, walk: Walk) -> None:
-        self.site, self.walk = site, walk
+    def __init__(self, site: Site, walk: Walk, *, single: bool = False) -> None:
+        self.site, self.walk, self._single = site, walk, single
         self.attention = site.attention
-        every = range(len(site.sources))
-        self.sources = [SourceFunctions(site, number, walk.by_number) for number in every]
+        self.sources = [
+            SourceFunctions(site, number, by_number=walk.by_number, exact=exact)
+            for number, exact in enumerate(walk.exact)
+        ]
         function = TileFunction(site, walk.by_number)
         self.inputs = function.parameters
         self._tensor = function.tensor
@@ -52,6 +57,7 @@ class Passes:
         self._sink, self._sink_chain = self._sunk()
         self._renormalised = self._rows()
         self.parts = [*self._parts()]
+        self._fused = self._taken_whole() if single else None
 
     @property
     def _is_summed(self) -> bool:
@@ -64,6 +70,11 @@ class Passes:
         reached = {name for chain in chains if chain is not None for name in chain.learned}
         return tuple(self._tensor(name) for name in self.attention.tensors if name in reached)
 
+    @property
+    def reason(self) -> str:
+        """What speaks for it."""
+        return self.walk.reason
+
     def pieces(self) -> Iterator[str]:
         """Yield the texts of all functions, those of the passes last."""
         chains = [*self._chains, *self._post_chains, *self._factor_chains, self._sink_chain]
@@ -71,7 +82,7 @@ class Passes:
             *self._scores, *self._posts, *self._factors, self._sink, self._renormalised,
             *(None if chain is None else chain.piece for chain in chains),
         ]  # fmt: skip
-        yield from self.walk.texts()
+        yield from () if self._single else self.walk.texts()
         yield from (each.text for each in functions if isinstance(each, Piece))
         yield self._forward()
         yield self._backward()
@@ -103,6 +114,17 @@ class Passes:
                 "index" if "index" in outputs else "",
             )
 
+    def _taken_whole(self) -> float | None:
+        """Return the scale where torch's own attention computes a tile; none for all else.
+
+        With a bias it is slower than the single operations.
+        """
+        plain = self.attention.normaliser == SoftmaxKeys() and self.attention.renormalise is None
+        alone = len(self.sources) == 1 and self.results == ("out",)
+        if not plain or not alone or any((*self._posts, *self._factors)):
+            return None
+        return self.sources[0].scale()
+
     def _sunk(self) -> tuple[Piece | None, Chain | None]:
         normaliser = self.attention.normaliser
         if not isinstance(normaliser, SoftmaxKeys) or normaliser.sink is None:
@@ -123,20 +145,38 @@ class Passes:
 
     def _forward(self) -> str:
         dtype = f"{self.inputs[0]}.dtype"
-        lines = [f"dtype = {dtype}", *self._widened(), *map(self.empty, self.results)]
-        body: list[str] = []
+        lines = [f"dtype = {dtype}", *self._widened()]
+        lines += [] if self._single else map(self.empty, self.results)
+        if "out" in self.results and not self._single:
+            lines.append("out.zero_()  # queries without keys have no tile")
+        body: list[str] = [*self._whole()]
         terms: list[str] = []
-        for part in self.parts:
+        for part in self.parts if self._fused is None else ():
             body += [*self._weigh(part, results=True), *self._weighted(part)]
             terms += self._terms(part)
         assign = "+=" if self._by_column else "="
-        if "out" in self.results:
-            body += self._sum(f"out[bs, hs, rows] {assign} ", terms)
-        lines += [self.walk.loop, indent("\n".join(body), INDENT)]
+        if "out" in self.results and self._fused is None:
+            body += self._sum("out = " if self._single else f"out[bs, hs, rows] {assign} ", terms)
+        lines += self._looped(body)
         results = (f"{name}.to(dtype)" if name == "out" else name for name in self.results)
         lines.append(f"return {', '.join(results)}")
         doc = "The results, tile by tile."
         return define(f"{self.site.name}_forward", self.inputs, doc, lines)
+
+    def _looped(self, body: Sequence[str]) -> list[str]:
+        if self._single:
+            return ["bs, hs, rows, cols = whole(q, k)", *body]
+        return [self.walk.loop, indent("\n".join(body), INDENT)]
+
+    def _add(self, grad: str, value: str) -> str:
+        """Return the line that adds to a part of a gradient; of a single tile it is the whole."""
+        return f"{grad.split('[')[0]} = {value}" if self._single else f"{grad} += {value}"
+
+    def _whole(self) -> Iterator[str]:
+        """Yield lines by which torch's own attention computes a tile, if it can."""
+        if self._fused is None:
+            return
+        yield f"out = F.scaled_dot_product_attention(q, k, v, scale={self._fused!r})"
 
     def _backward(self) -> str:
         grads = [f"grad_{name}" for name in self.graded]
@@ -144,9 +184,12 @@ class Passes:
         lines = [
             f"dtypes = [x.dtype for x in {_tuple(names)}]",
             *self._widened(grads),
-            *(f"grad_{name} = torch.zeros_like({name})" for name in names),
-            self.walk.loop,
-            indent("\n".join(line for part in self.parts for line in self._pull(part)), INDENT),
+            *(
+                f"grad_{name} = torch.zeros_like({name})"
+                for name in names
+                if not self._single or name in self.learned
+            ),
+            *self._looped([line for part in self.parts for line in self._pull(part)]),
             *self._regrouped(),
             broken("grads = (", [f"grad_{name}" for name in names], ")", 1),
             "return tuple(grad.to(dtype) for grad, dtype in zip(grads, dtypes, strict=True))",
@@ -196,7 +239,7 @@ class Passes:
         match name:
             case "out":
                 v = f"v{self.suffixes[0]}"
-                return f"out = zeros_by_token({v}, *q.shape[1:3], {v}.shape[3])"
+                return f"out = empty_by_token({v}, *q.shape[1:3], {v}.shape[3])"
             case "received":
                 return "received = q.new_zeros(*q.shape[:2], k.shape[2])"
             case "lse":
@@ -323,7 +366,7 @@ class Passes:
             if factor:
                 yield f"factor = {factor}"
                 scaled = "(grad * factor)"
-            yield f"grad_v{at} += {self._final(number)}.mT @ {scaled}"
+            yield self._add(f"grad_v{at}", f"{self._final(number)}.mT @ {scaled}")
             yield f"{target} = grad @ v{at}.mT"
             chain = self._factor_chains[number]
             if chain is not None and chain.piece is not None:
@@ -387,8 +430,8 @@ class Passes:
         at = self._at(number)
         product = f"({grad} @ k{at})" if scaled else f"{grad} @ k{at}"
         q = f"(q[bs, hs, rows]{scaled})" if scaled else "q[bs, hs, rows]"
-        yield f"grad_q[bs, hs, rows] += {product}{scaled}"
-        yield f"grad_k{at} += {grad}.mT @ {q}"
+        yield self._add("grad_q[bs, hs, rows]", f"{product}{scaled}")
+        yield self._add(f"grad_k{at}", f"{grad}.mT @ {q}")
 
     def _with_grad(self, piece: Piece, grad: str, suffix: str = "") -> str:
         """Return the call of a chain function for a gradient."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attnc.backends.tiled.functions import Piece, TileFunction, TileWriter
 from attnc.backends.torch_scores import LONGEST, Kind
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Apply, Constant, Dot, Load, ScoreTree, Source, Weight
+from attnc.dsl.attention import All, Apply, Constant, Dot, Load, ScoreTree, Source, Weight
 from attnc.dsl.dims import Size
 from attnc.dsl.scorelang import (
     FUNCTIONS,
@@ -51,12 +51,14 @@ class Chain:
 class SourceFunctions:
     """Writes the functions of one source of a site."""
 
-    def __init__(self, site: Site, number: int, by_number: bool = False) -> None:
+    def __init__(
+        self, site: Site, number: int, *, by_number: bool = False, exact: bool = False
+    ) -> None:
         self.site, self.number, self.by_number = site, number, by_number
         self.source: Source = site.attention.sources[number]
         self.suffix = str(number) if len(site.sources) > 1 else ""
         self.score = simplify(self.source.score)
-        self.condition = allowed(self.source)
+        self.condition = allowed(replace(self.source, domain=All()) if exact else self.source)
 
     # Scores --------------------------------------------------------------------------------
 
@@ -79,6 +81,12 @@ class SourceFunctions:
         where = "" if self.condition is None else f" where {text(self.condition)}, else -inf"
         doc = f"{text(self.score)}{where}, for a tile of pairs."
         return made.piece(self._name("scores"), doc, "scores")
+
+    def scale(self) -> float | None:
+        """Return the scale of a score that is `qk * scale` for all pairs; none for all else."""
+        product = scaled_product(self.score)
+        plain = product is not None and product.bias is None and self.condition is None
+        return product.scale if product is not None and plain and product.scale != 0 else None
 
     def _forbid(self, made: TileFunction) -> None:
         if self.condition is None:
@@ -153,7 +161,8 @@ class SourceFunctions:
         elif kind == "diagonals":
             made.line(f"add_diagonals({grad}, {place})")
         else:
-            made.line(f"add_at({grad}, {target}, ({place},))")
+            places = place if ", " in place else f"{place},"
+            made.line(f"add_at({grad}, {target}, ({places}))")
 
     def _times(
         self, made: TileFunction, writer: TileWriter, grad: str, slope: ScoreTree, fragile: bool

@@ -51,9 +51,9 @@ def widened(*tensors):
 '''
 
 BY_TOKEN = '''\
-def zeros_by_token(x, heads, length, width):
-    """Zeros [b, h, n, e] like x whose heads lie side by side, so that merging them is free."""
-    return x.new_zeros(x.shape[0], length, heads, width).transpose(1, 2)
+def empty_by_token(x, heads, length, width):
+    """An empty [b, h, n, e] like x whose heads lie side by side, so that merging them is free."""
+    return x.new_empty(x.shape[0], length, heads, width).transpose(1, 2)
 '''
 
 CUT = '''\
@@ -86,7 +86,7 @@ def diagonals(table, rows, cols, offset, descending=False):
     around = (inside.start - start, stop - inside.stop)
     if inside.start == inside.stop:
         return table.new_zeros(*table.shape[:-1], size_of(rows), size_of(cols))
-    values = torch.nn.functional.pad(table[..., inside], around)
+    values = F.pad(table[..., inside], around)
     values = values if descending else values.flip(-1)
     return values.unfold(-1, size_of(cols), 1).flip(-2)
 
@@ -119,6 +119,7 @@ def run_of(rows, cols, offset, descending):
 ADD_AT = '''\
 def add_at(grad, tensor, places):
     """Add the gradient of tensor[places] to that of `tensor`, in a fixed order of sums."""
+    places = [torch.as_tensor(place, device=tensor.device) for place in places]
     places = torch.broadcast_tensors(*places)
     values = grad.sum_to_size(places[0].shape)
     if tensor.is_cuda:
@@ -162,11 +163,84 @@ def no_second(name):
     )
 '''
 
+BOXES = '''\
+def within(places, length):
+    """The part of a range that lies in 0..length."""
+    skipped = max(0, -(places.start // places.step))
+    return range(places.start + skipped * places.step, min(places.stop, length), places.step)
+
+
+def cut(length, size, shift=0, step=1):
+    """The windows along an axis, the first of them cut off so that one begins at `shift`."""
+    period = size * step
+    for start in range(shift % period - period, length, period):
+        for turn in range(step):
+            places = within(range(start + turn, start + period, step), length)
+            if places:
+                yield places
+
+
+def turned(length, size, shift, step=1):
+    """The windows along an axis on a ring, of which one begins at `shift`."""
+    for places in cut(length, size, 0, step):
+        yield [(place + shift) % length for place in places]
+
+
+def clamped(own, kernel, length):
+    """The keys along an axis of a run of queries whose neighbourhoods move inwards at edges."""
+    step, turn = own.step, own.start % own.step
+    last = turn + (max(0, (length - turn + step - 1) // step - kernel)) * step
+    starts = [
+        min(max(place - kernel // 2 * step, turn), last) for place in (own.start, own[-1])
+    ]  # fmt: skip
+    return within(range(starts[0], starts[1] + kernel * step, step), length)
+
+
+def crossed(places, lengths, device):
+    """The numbers of tokens at places along each axis of a grid, the last axis fastest."""
+    numbers = torch.zeros(1, dtype=torch.long, device=device)
+    for each, length in zip(places, lengths, strict=True):
+        each = torch.tensor([*each], dtype=torch.long, device=device)
+        numbers = (numbers[:, None] * length + each).flatten()
+    return numbers
+'''
+
+WINDOWS = '''\
+def windows_in(x, axes):
+    """Places (batch, first axis of windows) of tiles of windows [b, ..., h, ..., e]."""
+    pairs = x[0, 0].numel() // x.shape[-1] * x[0, 0].flatten(axes, -2).shape[-2]
+    most = max(1, TILE.get(x.device.type, TILE["cuda"]) // max(pairs, 1))
+    if most >= x.shape[1]:
+        yield from ((bs, slice(0, x.shape[1])) for bs in chunks(x.shape[0], most // x.shape[1]))
+    else:
+        each = chunks(x.shape[0], 1)
+        yield from ((bs, ys) for bs in each for ys in chunks(x.shape[1], most))
+
+
+def whole(q, k):
+    """All places of one tile: batch, heads, queries, keys."""
+    return tuple(slice(0, size) for size in (*q.shape[:3], k.shape[2]))
+
+
+def tile_of(x, bs, ys, axes):
+    """Windows [w, h, tokens, e] of a tile, side by side."""
+    return x[bs, ys].flatten(0, axes).flatten(2, -2)
+'''
+
+BESIDE = '''\
+def beside(*parts):
+    """Results of groups of heads as one [b, h, n, e], the heads of a token side by side."""
+    return torch.cat([part.transpose(1, 2) for part in parts], dim=2).transpose(1, 2)
+'''
+
 OPTIONAL = (
+    (("beside",), BESIDE),
     (("cut_behind", "cut_before"), CUT),
     (("diagonals", "add_diagonals"), DIAGONALS),
     (("add_at",), ADD_AT),
     (("softmax",), SOFTMAX),
+    (("crossed",), BOXES),
+    (("windows_in",), WINDOWS),
     (("softmax_gradient",), GRADIENT),
     (("softmax_beside",), SINK),
 )

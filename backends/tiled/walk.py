@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from attnc.backends.tiled.functions import Piece, TileFunction
+from attnc.backends.tiled.boxes import boxes, run_lengths
+from attnc.backends.tiled.functions import Piece, TileFunction, broken
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import Source
 from attnc.dsl.dims import Size
@@ -24,12 +25,14 @@ class Walk:
         pieces: the functions that the loop calls.
         by_number: whether places of tokens are numbers, not slices.
         reason: what becomes of the pairs that no one sees.
+        exact: for each source whether its tiles hold allowed pairs only, but for the mask.
     """
 
     loop: str
     pieces: tuple[Piece, ...]
     by_number: bool
     reason: str
+    exact: tuple[bool, ...]
 
     def texts(self) -> Iterator[str]:
         """Yield the functions that the loop calls."""
@@ -38,19 +41,42 @@ class Walk:
 
 def walk(site: Site, *, by_column: bool) -> Walk:
     """Return the walk through tiles of whole rows, or of whole columns."""
-    made = TileFunction(site)
+    found = None if by_column else boxes(site)
+    made = TileFunction(site) if found is None else found.made
     cols = [f"cols{suffix}" for suffix in made.suffixes]
     streams = [f"k{suffix}" for suffix in made.suffixes]
+    exact, depth = (False,) * len(cols), 1
+    runs = None if by_column else run_lengths(site)
     sides = [reach(source) for source in site.attention.sources]
-    for line in (_columns if by_column else _rows)(made, sides, streams, cols):
+    if found is not None:
+        lines, exact = found.lines(cols, streams), found.exact
+        depth, reason = len(found.grid.queries), "boxes of keys around boxes of queries"
+    elif runs is not None:
+        lines, exact, reason = _runs(runs), (True,), "each run of queries sees its run of keys"
+    else:
+        lines, reason = (
+            (_columns if by_column else _rows)(made, sides, streams, cols),
+            _reason(sides),
+        )
+    for line in lines:
         made.line(line)
     sizes = " + ".join(f"size_of({each})" for each in cols)
-    made.line(f"    for bs, hs in heads_of(q, size_of(rows) * ({sizes})):")
-    made.line(f"        yield bs, hs, rows, {', '.join(cols)}")
+    inside = "    " * depth
+    made.line(f"{inside}for bs, hs in heads_of(q, size_of(rows) * ({sizes})):")
+    made.line(f"{inside}    yield bs, hs, rows, {', '.join(cols)}")
     doc = "Places of tiles: batch, heads, queries, and the keys that they may see."
     piece = made.piece(f"{site.name}_tiles", doc, "", given=False)
     loop = f"for bs, hs, rows, {', '.join(cols)} in {piece.call}:"
-    return Walk(loop, (piece,), False, _reason(sides))
+    return Walk(loop, (piece,), found is not None, reason, exact)
+
+
+def _runs(lengths: Sequence[tuple[int, int]]) -> Iterator[str]:
+    i = j = 0
+    places = []
+    for n, m in lengths:
+        places.append(f"(slice({i}, {i + n}), slice({j}, {j + m}))")
+        i, j = i + n, j + m
+    yield broken("for rows, cols in (", places, ("," if len(places) == 1 else "") + "):", 1)
 
 
 Sides = tuple[Size | None, Size | None]

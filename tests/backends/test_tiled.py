@@ -60,7 +60,17 @@ SHAPES = {
     "segment": "[b, n] int",
     "pad": "[b, m] bool",
     "reach": "[2] int",
+    "qg": "[b, 4, 48, 8]",
+    "kg": "[b, 4, 48, 8]",
+    "vg": "[b, 4, 48, 6]",
+    "kp": "[b, 4, 80, 8]",
+    "vp": "[b, 4, 80, 6]",
+    "offsets": "[4, 5, 7]",
+    "near": "[4, 12]",
+    "keep": "[b, 48] bool",
 }
+GRID = "qg, kg, vg, grid = [6, 8]"
+OFFSETS = "score = qk * scale + offsets[h, iy - jy + 2, ix - jx + 3]"
 
 CASES: Mapping[str, str] = {
     "plain": "q, k, v",
@@ -123,6 +133,39 @@ CASES: Mapping[str, str] = {
     "post of two": "q, [source(k, v, post = w + extra[b, i, j]), source(k2, v2)]",
     "sigmoid shares": "q, k, v, normalize = sigmoid, renormalize = true",
     "hard with a gate": "q, k, v, normalize = argmax(keys), post = w * gate[b, h, j]",
+    "windows": f"{GRID}, domain = windows([3, 4])",
+    "windows with offsets": f"{GRID}, domain = windows([3, 4]), {OFFSETS}",
+    "windows by slot": f"{GRID}, domain = windows([3, 4]), "
+    "score = qk * near[h, slot] - near[h, query_slot] * t * slot",
+    "windows causal inside": f"{GRID}, domain = windows([3, 4]), mask = ix >= jx",
+    "windows with a mask": f"{GRID}, domain = windows([3, 4]), mask = keep[b, j], {OFFSETS}",
+    "windows at intervals": f"{GRID}, domain = windows([3, 2], dilation = 2), "
+    "score = qk * scale + offsets[h, (iy - jy) // 2 + 2, ix - jx + 3]",
+    "windows in a row": "qg, kg, vg, domain = windows(12), score = qk - t * abs(i - j), "
+    "normalize = sigmoid",
+    "windows over queries": f"{GRID}, domain = windows([3, 4]), normalize = softmax(queries)",
+    "hard windows": f"{GRID}, domain = windows([3, 4]), normalize = argmax(keys)",
+    "uneven windows": f"{GRID}, domain = windows([4, 3])",
+    "shifted windows": f"{GRID}, domain = windows([3, 4], shift = [1, 2]), {OFFSETS}",
+    "windows on a ring": f"{GRID}, domain = windows([3, 4], shift = [1, 2], wrap = true)",
+    "stripes by head": f"{GRID}, domain = per_heads(stripes(1, 2), stripes(0, 2)), "
+    "score = qk * near[h, 2]",
+    "two ways": f"{GRID}, domain = per_heads(windows(3), all), score = qk * t",
+    "neighbourhood": f"{GRID}, domain = neighborhood(3), score = qk + near[h, slot]",
+    "even neighbourhood": f"{GRID}, domain = neighborhood(2), score = qk + near[h, slot]",
+    "clamped": f"{GRID}, domain = neighborhood(3, edge = clamp), score = qk + near[h, slot]",
+    "clamped at intervals": f"{GRID}, domain = neighborhood(3, edge = clamp, dilation = 2)",
+    "neighbourhood at intervals": f"{GRID}, domain = neighborhood(3, dilation = 2)",
+    "neighbourhood in a row": "qg, kg, vg, domain = neighborhood(7)",
+    "neighbourhood on a padded map": "qg, kp, vp, grid = [6, 8], key_grid = [8, 10], "
+    "domain = neighborhood(3)",
+    "overlapping": f"{GRID}, domain = overlapping([3, 4], [5, 6])",
+    "overlapping on a padded map": "qg, kp, vp, grid = [6, 8], key_grid = [8, 10], "
+    "domain = overlapping([3, 4], [5, 6])",
+    "blocks": "qg, kg, vg, domain = blocks([20, 28])",
+    "blocks of two lengths": "qg, kp, vp, domain = blocks([20, 28], [60, 20])",
+    "near and pooled": "qg, [source(kg, vg, grid = [6, 8], domain = neighborhood(3), "
+    "score = qk + near[h, slot]), source(kp, vp)]",
 }  # fmt: skip
 RESULTS: Mapping[str, tuple[int, str]] = {
     "lse": (2, "q, kn, vn, domain = causal(0 - 4), outputs = [lse]"),
