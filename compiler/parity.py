@@ -14,10 +14,11 @@ parity:
   ignore: {"out.lr": a number of the training loop}
 ```
 Values of `params`, and tolerances, are expressions over `config` and over `shapes`, which has a
-list for each input of the file: `shapes.x[2]`. Beside a name, `{from: name, ops: [...]}` brings a
-golden tensor to our layout, with the operations of `weights`. A tap is the path of a module:
-`path` or `path[1]` is its result, `path(0)` what it is called with, at its first call. In a tap
-`{config.key}` stands for a text or number of the configuration.
+list for each input of the file: `shapes.x[2]`; a param may use those before it. Beside a name,
+`{from: name, ops: [...]}` brings a golden tensor to our layout, with the operations of `weights`. A
+tap is the path of a module: `path` or `path[1]` is its result, `path(0)` what it is called with, at
+its first call. In a tap `{config.key}` stands for a text or number of the configuration. Where a
+file holds the weights of several models, `prefix` says which a run loads.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Run:
     Attributes:
         name: empty where a spec has but one.
         source: of the weights.
+        prefix: stands before the names of the weights that this run loads.
         params: values of the spec's params.
         inputs, outputs: name of ours -> the rule that leads from the golden file to it.
         taps: rules from golden names to places.
@@ -70,6 +72,7 @@ class Run:
 
     name: str
     source: str
+    prefix: str
     params: Mapping[str, object]
     inputs: Mapping[str, Rule]
     outputs: Mapping[str, Rule]
@@ -170,7 +173,8 @@ def _run(name: str, node: tree.Expr, names: Mapping[str, object], collector: Col
     run = Run(
         name=name,
         source=record.text("source"),
-        params={key: evaluated(value, names, collector) for key, value in params.items.items()},
+        prefix=record.text("prefix"),
+        params=_params(params, names, collector),
         inputs=_bindings(record.record("inputs"), names),
         outputs=_bindings(record.record("outputs"), names),
         taps=read_rules(_worded(record.take("taps"), names, collector), "taps", names, collector),
@@ -207,6 +211,16 @@ def _worded(
         return part
 
     return None if node is None else change(node)
+
+
+def _params(
+    record: Record, names: Mapping[str, object], collector: Collector
+) -> Mapping[str, object]:
+    """Evaluate params in their order; each may use those before it."""
+    values: dict[str, object] = {}
+    for key, node in record.items.items():
+        values[key] = evaluated(node, {**values, **names}, collector)
+    return values
 
 
 def _bindings(record: Record, names: Mapping[str, object]) -> dict[str, Rule]:

@@ -10,7 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attnc.compiler.comparison import FACTORS, Difference, Report, Row, difference, limit, without
+from attnc.compiler.comparison import (
+    FACTORS,
+    Difference,
+    Report,
+    Row,
+    difference,
+    held_to,
+    limit,
+    without,
+)
 from attnc.compiler.convert import moved
 from attnc.compiler.example import Example, expected, links_of
 from attnc.compiler.golden import WEIGHTS, Golden
@@ -114,7 +123,7 @@ class _Bench:
         with _computing_in(self.dtype):
             built = self.build(run.params, target)
         names = weight_map(self.spec, built.params, run.source).ignoring(run.unused)
-        entries = self.golden.header.below(WEIGHTS)
+        entries = self.golden.header.below(WEIGHTS + run.prefix)
         report = check(names, built.weights, entries)
         if not report.ok:
             return _Outcome(report, {})
@@ -185,7 +194,10 @@ def _rows(
             shape=tuple(tensor.shape),
             difference=found,
             limit=limit(
-                tensor, bench.dtype, stated.relative if stated else None, baseline.get(link)
+                tensor,
+                bench.dtype,
+                stated.relative if stated else None,
+                held_to(tensor, baseline.get(link), baseline.values()),
             ),
             why=stated.why if stated else "",
         )

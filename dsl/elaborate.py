@@ -152,6 +152,8 @@ def _outputs(builder: Builder, spec: tree.Spec) -> None:
     for output in spec.outputs:
         try:
             value = builder.evaluate(output.value)
+            if value is None:
+                continue
             if not isinstance(value, Value):
                 fail(codes.NOT_A_TENSOR.at(
                     output.value.span,
@@ -167,9 +169,10 @@ def _outputs(builder: Builder, spec: tree.Spec) -> None:
 
 def _check_outputs(builder: Builder, spec: tree.Spec) -> None:
     """Report a model that gives nothing; then all that it computes is unused."""
-    if not spec.outputs and not builder.exits and not builder.faulty:
+    if not builder.outputs and not builder.exits and not builder.faulty:
         builder.report(codes.MISSING_KEY.at(
             spec.span, where=f"model {spec.model}", key="outputs",
+            label="all of them are none for these params" if spec.outputs else "",
             hint="say what it gives: `outputs: {y: x}`, or `output y = x` in the text notation",
         ))  # fmt: skip
         builder.faulty = True

@@ -42,6 +42,7 @@ def unrolled_spec(graph: Graph, origins: bool = False) -> tree.Spec:
         outputs=tuple(
             replace(each, value=name(names.called[graph.outputs[each.name]]))
             for each in spec.outputs
+            if each.name in graph.outputs
         ),
     )
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from attnc.compiler.comparison import difference
+from attnc.compiler.comparison import Difference, difference, held_to
 from attnc.compiler.parity import Tap
 from attnc.compiler.verify import Built, verify
 from attnc.dsl.diagnostics import Collector, EnvironmentLacks, SpecError
@@ -180,6 +180,19 @@ def test_params_may_be_read_from_the_shapes_of_inputs(tmp_path: Path) -> None:
     assert verify(spec({**PARITY, "params": params}), golden(tmp_path), build).ok
 
 
+def test_a_param_may_be_made_of_those_before_it(tmp_path: Path) -> None:
+    params = {"depth": "config.layers", "width": "config.dims[depth - 2] * depth"}
+    assert verify(spec({**PARITY, "params": params}), golden(tmp_path), build).ok
+
+
+def test_a_run_loads_the_weights_below_its_prefix(tmp_path: Path) -> None:
+    moved = {f"w.student.{n[2:]}": t for n, t in golden_tensors().items() if n.startswith("w.")}
+    broken = {n: t * 2 for n, t in golden_tensors().items() if n.startswith("w.")}
+    path = golden(tmp_path, {**broken, **moved})
+    assert verify(spec({**PARITY, "prefix": "student."}), path, build).ok
+    assert not verify(spec(), path, build).ok
+
+
 def test_an_input_that_a_configuration_does_not_take_is_left_aside(tmp_path: Path) -> None:
     found = spec({**PARITY, "inputs": {"x": "in.x", "z": "in.z"}})
     with pytest.raises(SpecError, match=r"no input 'z'"):
@@ -303,6 +316,16 @@ def test_a_stated_tolerance_holds_for_its_output_only(tmp_path: Path) -> None:
     assert verify(spec({**PARITY, "tolerance": by_config}), near, build).rows[5].limit == 1e-6
     far = golden(tmp_path, {"out.y": golden_tensors()["out.y"] * (1 + 1e-5)})
     assert not verify(spec({**PARITY, "tolerance": tolerance}), far, build).ok
+
+
+def test_a_few_elements_are_held_to_the_largest_error_of_their_run() -> None:
+    lucky, usual, failed = Difference(0.0, 0.0), Difference(2e-7, 1e-6), Difference(nan, nan, "NaN")
+    run = [lucky, usual, failed]
+    assert held_to(torch.ones(1), lucky, run) == usual
+    assert held_to(torch.ones(4, 4), lucky, run) == lucky
+    assert held_to(torch.ones(1, dtype=torch.int64), lucky, run) == lucky
+    assert held_to(torch.ones(1), failed, run) == failed
+    assert held_to(torch.ones(1), None, run) is None
 
 
 @pytest.mark.parametrize(("error", "ok"), [(3e-7, True), (1e-4, False)])

@@ -57,6 +57,20 @@ def test_an_input_may_depend_on_params(masked: bool, inputs: list[str]) -> None:
     assert list(graph.inputs) == inputs
 
 
+@pytest.mark.parametrize(("scored", "outputs"), [(True, ["y", "score"]), (False, ["y"])])
+def test_an_output_may_depend_on_params(scored: bool, outputs: list[str]) -> None:
+    text = model(
+        "score = none\nif scored {\n score = linear(x, 1) @head\n}\n"
+        "output y = x * 1\noutput score = score",
+        params="dim = 8, scored = false",
+    )
+    assert list(build(text, overrides={"scored": scored}).outputs) == outputs
+
+
+def test_some_output_must_be_given() -> None:
+    assert codes_of(model("output y = none")) == ["E109"]
+
+
 def test_the_condition_of_an_input_is_known_at_compile_time() -> None:
     assert codes_of(model("input mask: [b, n] bool if n > 4\n output y = x * 1")) == ["E215"]
     assert codes_of(model("input mask: [b, n] bool if heads\n output y = x * 1")) == ["E214"]
