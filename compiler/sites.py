@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import cast
 
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Attention
-from attnc.dsl.attention_types import identity_key, key_count, output_types
+from attnc.dsl.attention import Attention, Sampled
+from attnc.dsl.attention_types import identity_key, output_types
+from attnc.dsl.dims import Size
 from attnc.dsl.graph import Node, TensorType, Value
+from attnc.dsl.scorelang import slot_count
 
 Streams = tuple[tuple[Value | None, Value], ...]
 
@@ -67,8 +69,15 @@ def with_types(site: Site, types: Sequence[TensorType]) -> Site:
 
 
 def scores_type(site: Site) -> TensorType:
-    """Return the type of the scores [b, h, n, m], m over all sources."""
-    return TensorType((*site.q.shape[:3], key_count(site.sources)))
+    """Return the type of the scores [b, h, n, m], m over all sources.
+
+    Of sampled boxes the keys are gathered: m counts their slots.
+    """
+    total: Size = 0
+    for source, (k, _) in zip(site.attention.sources, site.sources, strict=True):
+        slots = slot_count(source.domain) if isinstance(source.domain, Sampled) else None
+        total = total + (k.shape[2] if slots is None else slots)
+    return TensorType((*site.q.shape[:3], total))
 
 
 def result_types(site: Site) -> tuple[TensorType, ...]:

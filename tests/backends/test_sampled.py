@@ -19,7 +19,7 @@ from attnc.backends.sdpa import SdpaBackend
 from attnc.backends.triton.refusals import reasons_against
 from attnc.compiler.cost import site_flops
 from attnc.compiler.kernel import No, Site, Target
-from attnc.compiler.sites import site_of
+from attnc.compiler.sites import scores_type, site_of
 from attnc.dsl.diagnostics import SpecError
 
 torch.set_num_threads(1)
@@ -290,4 +290,5 @@ def test_other_backends_say_why_not() -> None:
 
 def test_cost_counts_the_slots() -> None:
     made = site(CASES["bilinear"], GRIDS[2])
+    assert scores_type(made).shape == (BATCH, HEADS, 12, 16)
     assert site_flops(made).at({}) == BATCH * HEADS * 12 * 16 * 2 * (WIDTH + WIDTH)
