@@ -14,6 +14,7 @@ from attnc.cli.command import Verb, command
 from attnc.cli.compile import compile
 from attnc.cli.diff import diff
 from attnc.cli.doctor import doctor
+from attnc.cli.draw import draw
 from attnc.cli.explain import explain
 from attnc.cli.fmt import fmt
 from attnc.cli.new import new
@@ -29,6 +30,7 @@ VERBS: Mapping[str, Verb] = {
     "show": show,
     "resolve": resolve,
     "diff": diff,
+    "draw": draw,
     "fmt": fmt,
     "compile": compile,
     "plan": plan,

@@ -21,7 +21,7 @@ from attnc.cli import main
 for arguments in (
     "--help", "check small.attn", "check small.yaml", "show small.attn --flops",
     "resolve small.attn", "resolve --unroll small.attn", "fmt --check small.attn", "zoo list",
-    "diff small.attn", "explain E203", "explain mlp",
+    "diff small.attn", "draw small.attn", "explain E203", "explain mlp",
 ):
     sys.argv[1:] = arguments.split()
     try:
