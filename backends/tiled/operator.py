@@ -27,9 +27,9 @@ def operators(passes: AnyPasses, parts: Sequence[str]) -> Iterator[str]:
     bare = re.sub(rf"\b{name}", "", "".join(parts))
     namespace = f"attnc_{sha256(bare.encode()).hexdigest()[:8]}"
     yield from _fakes(passes)
-    yield from _autograd(passes)
+    yield from _autograd(passes, namespace)
     yield _registration(passes, namespace)
-    yield _entry(passes)
+    yield _entry(passes, namespace)
 
 
 def _fakes(passes: AnyPasses) -> Iterator[str]:
@@ -48,7 +48,7 @@ def _backward_parameters(passes: AnyPasses) -> list[str]:
     return [*(f"grad_{each}" for each in passes.graded), *passes.inputs]
 
 
-def _autograd(passes: AnyPasses) -> Iterator[str]:
+def _autograd(passes: AnyPasses, namespace: str) -> Iterator[str]:
     name = passes.site.name
     keep = ["ctx.save_for_backward(*inputs)"]
     if "index" in passes.results:
@@ -60,8 +60,9 @@ def _autograd(passes: AnyPasses) -> Iterator[str]:
     passed = [*(f"grad_{each}" for each in passes.graded), "*ctx.saved_tensors"]
     graded = [*passes.streams, *passes.learned]
     returned = [f"grad_{each}" if each in graded else "None" for each in passes.inputs]
+    operator = f"torch.ops.{namespace}.{name}_backward"
     lines = [
-        assigned([f"grad_{each}" for each in graded], f"{name}_backward_op", passed),
+        assigned([f"grad_{each}" for each in graded], operator, passed),
         broken("return (", returned, ")", 1),
     ]
     yield define(f"{name}_gradients", ["ctx", *grads], "Gradients of all arguments.", lines)
@@ -103,8 +104,12 @@ def _operator(namespace: str, name: str, which: str, names: Sequence[str], resul
     )
 
 
-def _entry(passes: AnyPasses) -> str:
-    """Return the function that models call."""
+def _entry(passes: AnyPasses, namespace: str) -> str:
+    """Return the function that models call.
+
+    It finds the operator by name: a second package of equal kernels defines it anew.
+    """
     function = TorchFunction(passes.site)
-    call = function.call(f"{passes.site.name}_op", function.parameters, "return ")
+    operator = f"torch.ops.{namespace}.{passes.site.name}"
+    call = function.call(operator, function.parameters, "return ")
     return function.source(formula(passes.site.attention), call)

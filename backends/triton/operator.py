@@ -44,9 +44,9 @@ def operators(
     yield from _fakes(problem)
     if with_plain:
         yield _cpu(problem)
-    yield from _autograd(problem, with_plain)
+    yield from _autograd(problem, namespace, with_plain)
     yield _registration(problem, namespace, with_plain)
-    yield _entry(problem, site)
+    yield _entry(problem, site, namespace)
 
 
 def _fakes(problem: Problem) -> Iterator[str]:
@@ -78,7 +78,7 @@ def _cpu(problem: Problem) -> str:
     return _host(problem, "cpu", problem.names.arguments, "The result on the CPU.", lines)
 
 
-def _autograd(problem: Problem, with_plain: bool) -> Iterator[str]:
+def _autograd(problem: Problem, namespace: str, with_plain: bool) -> Iterator[str]:
     saved = "*inputs"
     if problem.saved:
         saved += ", *output" + ("[1:]" if problem.adds else "")
@@ -93,7 +93,7 @@ def _autograd(problem: Problem, with_plain: bool) -> Iterator[str]:
         needed = [f"ctx.needs_input_grad[{names.index(name)}]" for name in problem.learned]
         lines.append(listing("wanted = [", needed, "]"))
         passed.append("wanted")
-    lines.append(call(f"grads = {problem.private('backward_op')}", passed))
+    lines.append(call(f"grads = {_found(namespace, problem.private('backward_op'))}", passed))
     lines.append(listing("", problem.gradients, " = grads"))
     lines.append(listing("return ", [_returned(problem, name) for name in names]))
     yield _host(problem, "backward", ["ctx", *grads], "Gradients of all arguments.", lines)
@@ -169,11 +169,16 @@ def _operator(
     )
 
 
-def _entry(problem: Problem, site: Site) -> str:
+def _found(namespace: str, operator: str) -> str:
+    """Return an operator by its name in torch; a second package of equal kernels redefines it."""
+    return f"torch.ops.{namespace}.{operator.removesuffix('_op')}"
+
+
+def _entry(problem: Problem, site: Site, namespace: str) -> str:
     """Return the function that models call."""
     function = TorchFunction(site)
     outputs = site.attention.outputs
-    op = problem.private("op")
+    op = _found(namespace, problem.private("op"))
     if outputs == ("out",):
         called = function.call(op, function.parameters, "return ")
         return function.source(formula(site.attention), called + "[0]" * (len(problem.results) > 1))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import attnc
+from attnc.api import Compilation
 from attnc.backends.reference import function
 from attnc.backends.tiled import TiledBackend
 from attnc.compiler.kernel import Kernel, No, Site, Target, Yes
@@ -462,3 +463,21 @@ def test_refusals_say_why(name: str) -> None:
     answer = TiledBackend().can(site(call, results), Target())
     assert isinstance(answer, No)
     assert any(message in reason for reason in answer.reasons)
+
+
+def test_models_of_equal_kernels_stand_side_by_side() -> None:
+    """The second one defines the operators anew; the first finds them by name."""
+    text = (
+        "model {} {{\n input x: [b, n, 8]\n"
+        " y = local_attention(x, heads=2, window=2) @f\n output y = y\n}}"
+    )
+    specs = [attnc.loads(text.format(name)) for name in ("one", "two")]
+    kernels = [Compilation(attnc.check(spec)).artefact.files["kernels.py"] for spec in specs]
+    first, second = (attnc.compile(spec) for spec in specs)
+    assert "custom_op" in kernels[0]
+    assert kernels[0] == kernels[1]
+    second.load_state_dict(first.state_dict())
+    x = torch.randn(2, 9, 8)
+    torch.testing.assert_close(first(x), second(x), rtol=0, atol=0)
+    first(x).sum().backward()
+    assert all(weight.grad is not None for weight in first.parameters())
