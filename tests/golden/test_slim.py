@@ -21,3 +21,12 @@ def test_inner_tensors_are_left_out(tmp_path: Path) -> None:
         assert file.metadata() == {"config": "{}"}
         assert torch.equal(file.get_tensor("in.x"), torch.arange(4.0))
     assert [path.name for path in folder.iterdir()] == ["tiny.safetensors"]
+
+
+def test_the_first_samples_may_be_kept_alone(tmp_path: Path) -> None:
+    full, folder = tmp_path / "tiny.safetensors", tmp_path / "parity"
+    folder.mkdir()
+    save_file({name: torch.arange(4.0) for name in ("w.a", "in.x", "out.y")}, full)
+    with safe_open(slim(full, folder, samples=1), "pt") as file:
+        sizes = {name: file.get_tensor(name).tolist() for name in ("w.a", "in.x", "out.y")}
+    assert sizes == {"w.a": [0.0, 1.0, 2.0, 3.0], "in.x": [0.0], "out.y": [0.0]}
