@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import cast
 
 from torch import fx
@@ -100,9 +99,9 @@ class Classes:
             codes = [code for _, code in members]
             name = unused(codes[0].name, taken)
             taken |= {name}
-            made = unify(name, codes, members[0][0] is self.top)
             said = declared(codes[0].body, self.spec)
-            yield replace(made, declared=said), [module for module, _ in members]
+            made = unify(name, codes, said, members[0][0] is self.top)
+            yield made, [module for module, _ in members]
 
     def _construct(self, module: fx.GraphModule, said: Expr | None) -> Call:
         made, position = self._places[id(module.graph)]

@@ -17,6 +17,8 @@ class Role(Enum):
     """It may become a parameter."""
     SIZE = auto()
     """The same; it is the size of a tensor."""
+    TAKEN = auto()
+    """The same; it is a size of what a layer takes, of which the spec is silent."""
     NOTE = auto()
     """It stands in a comment: a size, or the name of one."""
     STRUCTURE = auto()

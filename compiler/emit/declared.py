@@ -1,4 +1,4 @@
-"""The shapes that a block takes and gives, as the author of the spec wrote them."""
+"""What a block takes and gives, as the author of the spec wrote it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ _LIBRARY = "std:"
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """Texts of shapes.
+    """Texts of shapes, and defaults.
 
     Attributes:
         ports: by the name that the port has in emitted code, `[b, n, d]`.
         results: of all results; empty where the author left them out.
+        defaults: of each param whose default is a name, such as `width = d`, that name.
     """
 
     ports: Mapping[str, str] = field(default_factory=dict)
     results: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
 
 def declared(body: Body, spec: tree.Spec) -> Declared:
@@ -31,7 +33,12 @@ def declared(body: Body, spec: tree.Spec) -> Declared:
     if block is None:
         return Declared()
     ports = {identifier(port.name): _text(port.shape) for port in block.ports if port.shape}
-    return Declared(ports, tuple(map(_text, block.results)))
+    defaults = {
+        identifier(param.name): identifier(param.default.id)
+        for param in block.params
+        if isinstance(param.default, tree.Name)
+    }
+    return Declared(ports, tuple(map(_text, block.results)), defaults)
 
 
 def _candidates(body: Body, spec: tree.Spec) -> Iterable[tree.Block]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Union, cast
 
 from torch import fx, nn
 
-from attnc.compiler.emit.code import Call, Expr, Literal, Role, rewrite
+from attnc.compiler.emit.code import Attribute, Call, Expr, Literal, Name, Role, rewrite
 from attnc.compiler.emit.initial import weight
 from attnc.compiler.emit.members import Folder, Member
 from attnc.compiler.emit.origins import said_of
 from attnc.compiler.emit.reader import read_expression
 from attnc.compiler.leaf import Attend
 from attnc.dsl.graph import Weight
+
+_TAKEN = frozenset(
+    {"in_features", "in_channels", "normalized_shape", "num_channels", "num_features"}
+)
+"""What layers of torch call the size of what they take."""
 
 Construct = Callable[[fx.GraphModule, Union[Expr, None]], Call]
 """Gives the constructor call of an instance, for the expression of the spec that asks for it."""
@@ -64,8 +70,20 @@ def _spoken(made: Expr, said: Expr | None) -> Expr:
         return made
     named = dict(said.keywords) if isinstance(said, Call) else {}
     keywords = [(name, _about(value, named.get(name, said))) for name, value in made.keywords]
-    arguments = tuple(_about(value, said, Role.SIZE) for value in made.arguments)
+    names = [*positional(made.function), *("" for _ in made.arguments)]
+    arguments = tuple(
+        _about(value, said, Role.TAKEN if name in _TAKEN else Role.SIZE)
+        for name, value in zip(names, made.arguments, strict=False)
+    )
     return Call(made.function, arguments, tuple(keywords))
+
+
+def positional(function: Expr) -> list[str]:
+    """Return what a layer of torch calls the arguments that it takes by position."""
+    match function:
+        case Attribute(Name("nn"), name):
+            return list(inspect.signature(getattr(nn, name)).parameters)
+    return []
 
 
 def _about(value: Expr, said: Expr | None, role: Role = Role.NUMBER) -> Expr:

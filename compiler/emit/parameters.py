@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from types import MappingProxyType
 
 from attnc.compiler.emit.code import (
     Binary,
@@ -35,8 +36,11 @@ Column = tuple[Constant, ...]
 Settings = Sequence[Mapping[str, Constant]]
 """What the block calls its sizes and arguments in each body, sizes first."""
 
+NO_DEFAULTS: Mapping[str, str] = MappingProxyType({})
+
 _CHANCE = 16
 """Up to here numbers are equal by chance; a size must be larger to be told by its value alone."""
+_SIZES = (Role.SIZE, Role.TAKEN)
 _FACTORS = (2, 3, 4, 5, 6, 8)
 
 
@@ -67,14 +71,19 @@ def about(said: Expr | None) -> Said:
 class Parameters:
     """The parameters of one class.
 
+    Args:
+        defaults: of each argument whose default is a name, that name.
+
     Attributes:
         names: what the block calls its sizes and arguments -> the value in each body.
         sizes: those of the names that are sizes of ports.
         found: the parameters that code needs, in order of need.
     """
 
-    def __init__(self, settings: Settings, sizes: frozenset[str]) -> None:
-        self.settings, self.sizes = settings, sizes
+    def __init__(
+        self, settings: Settings, sizes: frozenset[str], defaults: Mapping[str, str] = NO_DEFAULTS
+    ) -> None:
+        self.settings, self.sizes, self._defaults = settings, sizes, defaults
         first, *others = settings
         shared = [name for name in first if all(name in other for other in others)]
         self.names = {name: tuple(each[name] for each in settings) for name in shared}
@@ -98,8 +107,12 @@ class Parameters:
         self._made.setdefault(_exact(column), made)
         return made
 
-    def note(self, column: Column) -> Expr:
-        """Return what stands for a size in a comment: a number, a name, or `_` if it varies."""
+    def note(self, column: Column, *, shares: bool = False) -> Expr:
+        """Return what stands for a size in a comment: a number, a name, or `_` if it varies.
+
+        Args:
+            shares: the size may be the width of a head, a quotient of a size and a parameter.
+        """
         sizes = {name: self.names[name] for name in self.sizes_in_order()}
         equal = [name for name, known in sizes.items() if _exact(known) == _exact(column)]
         if len(equal) == 1 and column[0] != 1:
@@ -107,7 +120,7 @@ class Parameters:
         for name, known in self.found.items():
             if _exact(known) == _exact(column):
                 return Name(name)
-        made = self._made.get(_exact(column))
+        made = self._made.get(_exact(column)) or (self._share(column) if shares else None)
         if made is not None:
             return made
         if not _is_constant(column):
@@ -124,7 +137,7 @@ class Parameters:
     def _fitting(self, column: Column, literal: Literal) -> Expr | None:
         said = about(literal.said)
         if _is_constant(column):
-            unsaid = literal.said is None and literal.role is not Role.SIZE
+            unsaid = literal.said is None and literal.role not in _SIZES
             if unsaid or not _is_number(column[0]) or column[0] in said.numbers:
                 return None
         for candidate in self._candidates(column, literal.role, said):
@@ -137,10 +150,12 @@ class Parameters:
         varies = not _is_constant(column)
         told_by_value = varies or _is_large(column)
         mentioned = [name for name in self.names if name in said.words]
+        equal = [name for name in self.sizes_in_order() if self._gives(Name(name), column)]
+        if role is Role.TAKEN and (told_by_value or len(equal) == 1):
+            yield from map(Name, equal)
         yield from map(Name, mentioned)
         yield from map(in_python, said.expressions)
-        equal = [name for name in self.sizes_in_order() if self._gives(Name(name), column)]
-        if told_by_value or (role is Role.SIZE and (len(equal) == 1 or not said.words)):
+        if told_by_value or (role in _SIZES and (len(equal) == 1 or not said.words)):
             yield from map(Name, equal)
         if told_by_value and _exact(column) in self._made:
             yield self._made[_exact(column)]
@@ -176,15 +191,20 @@ class Parameters:
         rows = zip(self.settings, column, strict=True)
         return all(_exact((evaluate(expr, row),)) == _exact((value,)) for row, value in rows)
 
+    def _share(self, column: Column) -> Expr | None:
+        """Return a quotient of a size and another parameter that gives a column, or none."""
+        sizes = [name for name in self.sizes_in_order() if name in self.found]
+        others = [name for name in self.names if name in self.found]
+        shares = (Binary("//", Name(a), Name(b)) for a, b in product(sizes, others) if a != b)
+        return next((share for share in shares if self._gives(share, column)), None)
+
     def _usual(self, expr: Expr) -> Expr | None:
-        """Replace an argument by the size of a port that always equals it."""
-        if not isinstance(expr, Name) or expr.id not in self.names or expr.id in self.sizes:
+        """Replace an argument that has its default by the size that is the default."""
+        default = self._defaults.get(expr.id) if isinstance(expr, Name) else None
+        if default not in self.sizes or default not in self.names:
             return None
-        column = self.names[expr.id]
-        if not _is_large(column):
-            return None
-        same = [name for name in self.sizes_in_order() if self.names[name] == column]
-        return Name(same[0]) if same else None
+        assert isinstance(expr, Name)
+        return Name(default) if self.names.get(expr.id) == self.names[default] else None
 
     def _own(self, column: Column, wish: str) -> str:
         for name, known in self.found.items():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import nn
@@ -29,6 +28,7 @@ from attnc.compiler.emit.code import (
     walk,
 )
 from attnc.compiler.emit.declared import Declared
+from attnc.compiler.emit.holdings import positional
 from attnc.compiler.emit.parameters import Column, Parameters
 
 AnyItem = TypeVar("AnyItem")
@@ -49,7 +49,7 @@ class Class:
     code: ClassCode
     parameters: dict[str, Column]
     sizes: frozenset[str]
-    declared: Declared = field(default_factory=Declared)
+    declared: Declared
 
     def constructor(self, at: int, said: Expr | None) -> Call:
         """Return the call that makes an instance for body number `at`.
@@ -83,15 +83,17 @@ def _blank(expr: Expr) -> Expr | None:
     return Name("_") if isinstance(expr, Literal) and not expr.is_fixed else None
 
 
-def unify(name: str, codes: Sequence[ClassCode], is_top: bool = False) -> Class:
+def unify(name: str, codes: Sequence[ClassCode], said: Declared, is_top: bool = False) -> Class:
     """Make one class of codes with equal skeletons.
 
     Args:
+        said: what the block declares.
         is_top: it is the model itself, which is what it is: it takes no parameters.
     """
     first = codes[0]
     sizes = frozenset(first.body.dims)
-    parameters = Parameters([{} if is_top else code.settings for code in codes], sizes)
+    settings = [{} if is_top else code.settings for code in codes]
+    parameters = Parameters(settings, sizes, said.defaults)
     made = iter(_replacements([(*code.init, *code.forward) for code in codes], parameters))
     attributes = _attributes(parameters.ordered(), first)
     init = _filled(first.init, made, {})
@@ -104,7 +106,7 @@ def unify(name: str, codes: Sequence[ClassCode], is_top: bool = False) -> Class:
         forward=forward,
     )
     found = {each: parameters.found[each] for each in parameters.ordered()}
-    return Class(name, code, found, sizes)
+    return Class(name, code, found, sizes, said)
 
 
 # Literals ---------------------------------------------------------------------------------
@@ -122,7 +124,7 @@ def _replacements(trees: Sequence[tuple[Statement, ...]], parameters: Parameters
             made[at] = parameters.expression(columns[at], literal, wishes.get(id(literal), "size"))
     for at, literal in enumerate(literals):
         if literal.role is Role.NOTE:
-            made[at] = parameters.note(columns[at])
+            made[at] = parameters.note(columns[at], shares=True)
     return made
 
 
@@ -138,12 +140,7 @@ def _wishes(tree: tuple[Statement, ...]) -> dict[int, str]:
 
 
 def _positional(function: Expr) -> list[str]:
-    match function:
-        case Attribute(Name("nn"), name):
-            return list(inspect.signature(getattr(nn, name)).parameters)
-        case Name("range"):
-            return ["depth"]
-    return []
+    return ["depth"] if function == Name("range") else positional(function)
 
 
 def _filled(

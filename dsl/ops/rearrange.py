@@ -94,7 +94,7 @@ def _explained(group: Group, size: Size) -> str:
 
 def _chain(bound: Bound) -> Template:
     notation = _notation(bound)
-    return view_chain(notation, _sizes(bound, notation))
+    return view_chain(notation, _sizes(bound, notation), _given(bound))
 
 
 ROWS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from attnc.dsl.dims import Dim, Size
@@ -12,14 +12,19 @@ from attnc.dsl.ops.row import Template
 from attnc.dsl.ops.shape_rules import count
 
 
-def view_chain(notation: Notation, sizes: Mapping[str, Size]) -> Template:
+def view_chain(
+    notation: Notation, sizes: Mapping[str, Size], given: Collection[str] = ()
+) -> Template:
     """Return the chain for a pattern without `...`.
 
     Axes that stay side by side are never taken apart, and a group whose axes are side by side
     already is put together before the rest moves. Symbolic sizes are left to torch (-1) wherever
-    it can tell them.
+    it can tell them, and so is the size that the spec leaves open.
+
+    Args:
+        given: axes whose size the spec states.
     """
-    chain, order = _Chain(sizes), notation.names(notation.left)
+    chain, order = _Chain(sizes, given), notation.names(notation.left)
     whole = _neighbours(notation.left) & _neighbours(notation.right)
     joined = whole | _neighbours([group for group in notation.right if _is_within(group, order)])
     axes = chain.drop_units(notation.left)
@@ -60,10 +65,10 @@ def _runs(names: Sequence[str], joined: Pairs) -> list[Group]:
 class _Chain:
     """A chain under construction. Axes are counted from the front, the last one as -1."""
 
-    def __init__(self, sizes: Mapping[str, Size]) -> None:
+    def __init__(self, sizes: Mapping[str, Size], given: Collection[str]) -> None:
         self.text = "{x}"
         self.holes = Holes()
-        self.sizes = sizes
+        self.sizes, self.given = sizes, given
 
     def drop_units(self, groups: Sequence[Group]) -> list[Group]:
         """Squeeze axes of size 1, the last one first; return the axes then."""
@@ -78,7 +83,7 @@ class _Chain:
         for axis in reversed(range(len(groups))):
             runs = _runs(groups[axis], whole)
             if len(runs) > 1:
-                shape = self._open_shape([count(self.sizes[n] for n in run) for run in runs])
+                shape = self._open_shape(runs)
                 self._call("unflatten", axis if axis < len(groups) - 1 else -1, shape)
             axes = [*runs, *axes]
         return axes
@@ -118,10 +123,13 @@ class _Chain:
                 self._call("flatten", start, *(() if end == rank else (end - 1,)))
             end = start
 
-    def _open_shape(self, shape: list[Size]) -> str:
-        """Return a shape with -1 for the first symbolic size."""
-        first = next((axis for axis, size in enumerate(shape) if isinstance(size, Dim)), None)
-        items = [-1 if axis == first else self.holes.show(size) for axis, size in enumerate(shape)]
+    def _open_shape(self, runs: Sequence[Group]) -> str:
+        """Return a shape with -1 for the first symbolic size, or else for that left open."""
+        shape = [count(self.sizes[name] for name in run) for run in runs]
+        symbolic = [axis for axis, size in enumerate(shape) if isinstance(size, Dim)]
+        left = [axis for axis, run in enumerate(runs) if not {*run} <= {*self.given}]
+        open_ = next(iter(symbolic or left), None)
+        items = [-1 if axis == open_ else self.holes.show(size) for axis, size in enumerate(shape)]
         return f"({', '.join(map(str, items))})"
 
     def _literal(self, axis: Group) -> str:

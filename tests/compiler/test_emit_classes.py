@@ -110,6 +110,29 @@ def test_what_was_said_once_is_said_again_of_the_same_large_number() -> None:
     assert parameters.ordered() == ["d", "ratio"]
 
 
+def test_an_argument_stays_one_beside_a_size_that_is_equal_by_chance() -> None:
+    settings = [{"d": 32, "groups": 32, "width": 32}]
+    parameters = Parameters(settings, frozenset({"d"}), {"width": "d"})
+    for said, expected in (("f(groups=groups)", "groups"), ("f(width=width)", "d")):
+        literal = Literal(32, read_spec(said))
+        assert flat(parameters.expression((32,), literal, "size")) == expected
+
+
+def test_what_a_layer_takes_is_a_size_rather_than_what_the_spec_says_it_gives() -> None:
+    settings = [{"d": 512, "width": 512}]
+    said = "linear(x, width)"
+    assert expression(settings, (512,), said, Role.TAKEN) == "d"
+    assert expression(settings, (512,), said, Role.SIZE) == "width"
+
+
+def test_a_note_names_the_width_of_a_head() -> None:
+    parameters = Parameters(ONE, frozenset({"d"}))
+    for value, said in ((384, "f(d)"), (6, "f(heads)")):
+        parameters.expression((value,), Literal(value, read_spec(said)), "size")
+    assert flat(parameters.note((64,), shares=True)) == "d // heads"
+    assert flat(parameters.note((64,))) == "64"
+
+
 # Loops ------------------------------------------------------------------------------------
 
 

@@ -163,11 +163,12 @@ def test_replicate_repeats_along_new_axes(pattern: str, compute: Compute) -> Non
 B, N, H = symbol("b"), symbol("n"), symbol("h")
 TEXTS = [
     ("b n (t h d) -> t b h n d", (B, N, 1152), {"t": 3, "h": 6},
-     "{x}.unflatten(-1, (3, 6, 64)).permute(2, 0, 3, 1, 4)"),
+     "{x}.unflatten(-1, (3, 6, -1)).permute(2, 0, 3, 1, 4)"),
     ("b h n d -> b n (h d)", (B, 6, N, 64), {}, "{x}.transpose(1, 2).flatten(2)"),
-    ("b n (h d) -> b h n d", (B, N, 384), {"h": 6}, "{x}.unflatten(-1, (6, 64)).transpose(1, 2)"),
+    ("b n (h d) -> b h n d", (B, N, 384), {"h": 6}, "{x}.unflatten(-1, (6, -1)).transpose(1, 2)"),
     ("b c h w -> b (h w) c", (B, 96, H, N), {}, "{x}.flatten(2).transpose(1, 2)"),
-    ("b (h w) c -> b c h w", (B, 49, 96), {"h": 7}, "{x}.unflatten(1, (7, 7)).permute(0, 3, 1, 2)"),
+    ("b (h w) c -> b c h w", (B, 49, 96), {"h": 7},
+     "{x}.unflatten(1, (7, -1)).permute(0, 3, 1, 2)"),
     ("b (h w) c -> b c h w", (B, H * N, 96), {"h": H},
      "{x}.unflatten(1, (-1, {s0})).permute(0, 3, 1, 2)"),
     ("b (h 1) c -> b c h", (B, N, 96), {}, "{x}.transpose(1, 2)"),
