@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import zip_longest
 
 from attnc.compiler.emit.imports import import_lines
 from attnc.compiler.kernel import Kernel, Site
 
+_DOC = re.compile(r'"""(.*?)"""', re.DOTALL)
+_NUMBER = re.compile(r"(\b(?:\d+|_)\b)")
+
 
 class KernelFile:
     """The kernels of a model; two with the same text but for the name are one.
+
+    So are two that differ in numbers of their docstrings alone, in which these become `_`.
 
     Attributes:
         functions: name -> kernel, of those with a text, in order of first use.
@@ -19,12 +26,13 @@ class KernelFile:
     def __init__(self, kernels: Mapping[Site, Kernel]) -> None:
         self.functions: dict[str, Kernel] = {}
         self._kernels: dict[Site, Kernel] = {}
-        known: dict[str, str] = {}
+        known: dict[tuple[str, ...], str] = {}
         for site, kernel in kernels.items():
             if kernel.source:
-                bare = re.sub(rf"\b{re.escape(kernel.name)}", "_", kernel.source)
-                name = known.setdefault(bare, kernel.name)
-                kernel = self.functions.setdefault(name, kernel)
+                name = known.setdefault(_alike(kernel), kernel.name)
+                known_one = self.functions.get(name, kernel)
+                kernel = replace(known_one, source=_common(known_one.source, kernel.source))
+                self.functions[name] = kernel
             self._kernels[site] = kernel
 
     def __call__(self, site: Site) -> Kernel:
@@ -55,3 +63,22 @@ class KernelFile:
         if any(re.search(r"\btorch\.", part) for part in parts):
             lines.add("import torch")
         return import_lines(lines)
+
+
+def _alike(kernel: Kernel) -> tuple[str, ...]:
+    """Return what kernels that are one share: the text without its name, and docstrings' words."""
+    bare = re.sub(rf"\b{re.escape(kernel.name)}", "_", kernel.source)
+    docs = [_NUMBER.sub("_", " ".join(doc.split())) for doc in _DOC.findall(bare)]
+    return _DOC.sub("", bare), *docs
+
+
+def _common(first: str, other: str) -> str:
+    """Return `first`, with `_` for each number of its docstrings that `other` has not."""
+    others = iter(_DOC.findall(other))
+
+    def shared(found: re.Match[str]) -> str:
+        pairs = zip_longest(_NUMBER.split(found[1]), _NUMBER.split(next(others, "")))
+        parts = [a if at % 2 == 0 or a == b else "_" for at, (a, b) in enumerate(pairs)]
+        return f'"""{"".join(part or "" for part in parts)}"""'
+
+    return _DOC.sub(shared, first)

@@ -156,6 +156,19 @@ def test_results_of_training_exist_in_training_only() -> None:
 # Stability --------------------------------------------------------------------------------
 
 
+def test_lengths_alone_make_neither_kernels_nor_classes() -> None:
+    text = """model m {
+      input x: [b, 12, 16]
+      input y: [b, 10, 16]
+      output first = self_attention(x, heads=2) @a
+      output second = self_attention(y, heads=2) @c
+    }"""
+    graph = attnc.check(attnc.loads(text, "m.attn"))
+    files = Compilation(graph, "reference").artefact.files
+    assert files["kernels.py"].count("def ") == files["model.py"].count("class SelfAttention") == 1
+    assert "q, k, v: [b, 2, _, 8]" in files["kernels.py"]
+
+
 def test_a_change_of_a_width_changes_the_top_class_alone() -> None:
     def text(dim: int) -> list[str]:
         spec = (SPECS / "encoder.attn").read_text().replace("dim = 48", f"dim = {dim}")
