@@ -68,10 +68,11 @@ def _assign(builder: Builder, statement: tree.Assign) -> None:
         _assign_item(builder, statement, target)
         return
     name = _plain(target)
+    before = len(builder.nodes)
     value = _value(builder, statement, name)
     if statement.operator != "=":
         value = _combined(builder, statement, builder.evaluate(target), value)
-    _bind(builder, statement, name, value)
+    _bind(builder, statement, name, value, len(builder.nodes) > before)
 
 
 def _plain(target: tree.Expr) -> str:
@@ -104,10 +105,11 @@ def _combined(builder: Builder, statement: tree.Assign, old: object, value: obje
     )
 
 
-def _bind(builder: Builder, statement: tree.Assign, name: str, value: object) -> None:
-    is_alias = isinstance(statement.value, tree.Name)
-    last = builder.nodes[-1].results if builder.nodes else ()
-    if isinstance(value, Value) and value in last and not is_alias:
+def _bind(
+    builder: Builder, statement: tree.Assign, name: str, value: object, is_new: bool
+) -> None:
+    """Bind a name; a value that the statement computed is called so, one known before is not."""
+    if isinstance(value, Value) and is_new and value in builder.nodes[-1].results:
         name_results(value, [name])
     if statement.annotation is not None:
         if not isinstance(value, Value):
@@ -123,6 +125,7 @@ def _unpack(builder: Builder, statement: tree.Assign) -> None:
     names = [_plain(target) for target in statement.targets]
     if statement.operator != "=" or statement.annotation is not None:
         fail(codes.ARGUMENT.at(statement.span, op="unpacking", detail="goes with plain `=` only"))
+    before = len(builder.nodes)
     value = builder.evaluate(statement.value)
     if isinstance(value, Value):
         fail(codes.UNPACK.at(
@@ -132,7 +135,8 @@ def _unpack(builder: Builder, statement: tree.Assign) -> None:
     if not isinstance(value, (list, tuple)) or len(value) != len(names):
         count = len(value) if isinstance(value, (list, tuple)) else 1
         fail(codes.UNPACK.at(statement.span, targets=len(names), values=count))
-    if builder.nodes and any(item in builder.nodes[-1].results for item in value):
+    is_new = len(builder.nodes) > before
+    if is_new and any(item in builder.nodes[-1].results for item in value):
         name_results(value, names)
     builder.scope.update(zip(names, value, strict=True))
 

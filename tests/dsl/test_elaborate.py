@@ -268,3 +268,8 @@ def test_positional_arguments_before_a_star_come_first() -> None:
 def test_a_split_into_one_part_is_a_list_of_one() -> None:
     graph = build(model("parts = split(x, 1, axis=-1)\n output y = parts[0]"))
     assert graph.outputs["y"].shape == (symbol("b"), symbol("n"), 8)
+
+
+def test_another_name_for_a_value_does_not_rename_it() -> None:
+    graph = build(model("a = x * 2\nb = a if heads == 2 else x\nc = b\noutput y = c"))
+    assert graph.outputs["y"].name == "a"
