@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from attnc.compiler.artefact import Artefact
     from attnc.compiler.claims import Verdict
     from attnc.compiler.comparison import Report
-    from attnc.compiler.kernel import Backend, Kernel, Site, Target
-    from attnc.compiler.plan import Plan
+    from attnc.compiler.kernel import Backend, Kernel, MachineCode, Site, Target
+    from attnc.compiler.plan import Plan, SitePlan
     from attnc.compiler.verify import Built
 
 __all__ = [
@@ -97,12 +97,16 @@ class Compilation:
             for every attention that it can compute, whatever the preference of the target.
         sizes: values of symbolic sizes, for costs; those missing are counted as `BATCH`, `LENGTH`.
         interpreted: let Triton's kernels run on the CPU, in its interpreter.
+        resources: measure what Triton's kernels take of a card, by compiling them for it.
+        ahead: cards whose machine code the package holds, for Triton's kernels in bfloat16.
     """
 
     graph: Graph
     target: str = "cpu"
     sizes: Mapping[str, int] | None = None
     interpreted: bool = False
+    resources: bool = False
+    ahead: tuple[str, ...] = ()
     print_after: str | None = None
     show: Callable[[str], None] = print
 
@@ -123,14 +127,34 @@ class Compilation:
         """Which backend computes each attention, and why."""
         from attnc.compiler.plan import plan
 
-        return plan(self.module, self.plan_target, self.backends, self.all_sizes)
+        made = plan(self.module, self.plan_target, self.backends, self.all_sizes)
+        if not self.resources:
+            return made
+        return replace(made, sites=tuple(self._measured(each) for each in made.sites))
+
+    def _measured(self, plan: SitePlan) -> SitePlan:
+        """Return the plan of a site with what its kernels take of each card."""
+        if plan.chosen != "triton":
+            return plan
+        from attnc.backends.triton.crosscompile import taken
+
+        cards = dict.fromkeys((self.plan_target, *self._cards))
+        return replace(plan, resources=taken(plan.site, list(cards), self.all_sizes))
+
+    @property
+    def _cards(self) -> tuple[Target, ...]:
+        from attnc.compiler.targets import parse_target
+
+        return tuple(parse_target(each) for each in self.ahead)
 
     @cached_property
     def kernels(self) -> Mapping[Site, Kernel]:
         """The generated kernel of each distinct attention."""
         by_name = {backend.name: backend for backend in self.backends}
         return {
-            site.site: by_name[site.chosen].build(site.site, self.plan_target)
+            site.site: replace(
+                by_name[site.chosen].build(site.site, self.plan_target), resources=site.resources
+            )
             for site in self.plan.sites
         }
 
@@ -139,7 +163,18 @@ class Compilation:
         """The emitted package."""
         from attnc.compiler.emit import emit
 
-        return emit(self.module, self.graph, self.kernels, self.plan)
+        return emit(self.module, self.graph, self.kernels, self.plan, self._machine_code)
+
+    @property
+    def _machine_code(self) -> MachineCode | None:
+        sites = {
+            kernel.name: site for site, kernel in self.kernels.items() if kernel.backend == "triton"
+        }
+        if not self.ahead or not sites:
+            return None
+        from attnc.backends.triton.ahead import machine_code
+
+        return machine_code(sites, self._cards, self.all_sizes)
 
     @property
     def plan_target(self) -> Target:
@@ -163,7 +198,7 @@ class Compilation:
         """All backends; with one asked for by name, that and the reference."""
         from attnc.backends import backends
 
-        known = backends(with_plain=not self.interpreted)
+        known = backends(with_plain=not self.interpreted, cards=self._cards)
         if self.target not in FORCED:
             return known
         return tuple(each for each in known if each.name in (self.target, "reference"))
@@ -237,13 +272,17 @@ def plan(
     *,
     target: str = "cpu",
     sizes: Mapping[str, int] | None = None,
+    resources: bool = False,
 ) -> Plan:
     """Say for every attention which backend computes it on a target, why, and at what cost.
+
+    Args:
+        resources: measure what Triton's kernels take of the card, by compiling them for it.
 
     Raises:
         AttncError: the spec is wrong, or the target is unknown.
     """
-    return Compilation(check(spec, variant, overrides), target, sizes).plan
+    return Compilation(check(spec, variant, overrides), target, sizes, resources=resources).plan
 
 
 def check_claims(spec: SpecLike, variant: str) -> tuple[Verdict, ...]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from attnc.compiler.kernel import Backend
+from collections.abc import Sequence
+
+from attnc.compiler.kernel import Backend, Target
 
 
-def backends(*, with_plain: bool = True) -> tuple[Backend, ...]:
+def backends(*, with_plain: bool = True, cards: Sequence[Target] = ()) -> tuple[Backend, ...]:
     """Return all backends. The order is of no account: a target states its preference.
 
     Args:
         with_plain: give custom operators a CPU implementation in plain torch; without it the
             kernels themselves run there, which takes Triton's interpreter.
+        cards: those that kernels list tiles for besides the target.
     """
     from attnc.backends.plain import PlainBackend
     from attnc.backends.reference.backend import ReferenceBackend
@@ -20,4 +23,4 @@ def backends(*, with_plain: bool = True) -> tuple[Backend, ...]:
 
     reference, sdpa, tiled = ReferenceBackend(), SdpaBackend(), TiledBackend()
     plain = PlainBackend((tiled, sdpa, reference)) if with_plain else None
-    return (sdpa, tiled, TritonBackend(plain), reference)
+    return (sdpa, tiled, TritonBackend(plain, cards), reference)

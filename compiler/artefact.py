@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -26,10 +26,17 @@ class Artefact:
 
     Attributes:
         model: the name of the model's class.
+        binaries: files that are no text, likewise.
     """
 
     model: str
     files: Mapping[str, str]
+    binaries: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> Mapping[str, bytes]:
+        """All files as bytes."""
+        return {**{name: text.encode() for name, text in self.files.items()}, **self.binaries}
 
 
 def load_module(artefact: Artefact) -> ModuleType:
@@ -47,7 +54,7 @@ def digest(data: bytes) -> str:
 
 def differing(artefact: Artefact, directory: Path) -> tuple[str, ...]:
     """Return the names of files that `write` would change."""
-    new = {name: digest(text.encode()) for name, text in artefact.files.items()}
+    new = {name: digest(data) for name, data in artefact.contents.items()}
     return tuple(name for name in new if _on_disk(directory / name) != new[name])
 
 
@@ -67,7 +74,8 @@ def write(artefact: Artefact, directory: Path, force: bool = False) -> None:
         raise SpecError(found)
     try:
         if directory.exists():
-            _update(artefact, directory, [name for name in earlier if name not in artefact.files])
+            gone = [name for name in earlier if name not in artefact.contents]
+            _update(artefact, directory, gone)
         else:
             _create(artefact, directory)
     except OSError as wrong:
@@ -81,7 +89,7 @@ def _obstacles(
     """Yield a finding for each file that must not be touched."""
     changes = differing(artefact, directory)
     for name in dict.fromkeys(
-        [*changes, *(each for each in earlier if each not in artefact.files)]
+        [*changes, *(each for each in earlier if each not in artefact.contents)]
     ):
         path = directory / name
         if not os.path.lexists(path) or (name == MANIFEST and earlier):
@@ -129,10 +137,10 @@ def _update(artefact: Artefact, directory: Path, gone: Iterable[str]) -> None:
         _fill(new, artefact)
         done: list[tuple[Path, Path]] = []
         try:
-            for name in (*gone, *artefact.files):
+            for name in (*gone, *artefact.contents):
                 if os.path.lexists(directory / name):
                     _move(directory / name, old / name, done)
-                if name in artefact.files:
+                if name in artefact.contents:
                     _move(new / name, directory / name, done)
         except OSError:
             for source, target in reversed(done):
@@ -147,8 +155,8 @@ def _move(source: Path, target: Path, done: list[tuple[Path, Path]]) -> None:
 
 def _fill(directory: Path, artefact: Artefact) -> None:
     directory.mkdir()
-    for name, text in artefact.files.items():
-        (directory / name).write_bytes(text.encode())
+    for name, data in artefact.contents.items():
+        (directory / name).write_bytes(data)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from attnc.compiler.artefact import digest
+from attnc.compiler.artefact import Artefact, digest
 from attnc.compiler.cost import model_flops
 from attnc.compiler.kernel import Kernel, Site
 from attnc.compiler.plan import Plan
@@ -29,7 +29,7 @@ def spec_text(graph: Graph) -> str:
 
 
 def manifest(
-    graph: Graph, kernels: Mapping[Site, Kernel], plan: Plan | None, files: Mapping[str, str]
+    graph: Graph, kernels: Mapping[Site, Kernel], plan: Plan | None, made: Artefact
 ) -> str:
     """Return the text of manifest.json: what was compiled, to what, and hashes of the files.
 
@@ -41,13 +41,13 @@ def manifest(
         "model": graph.spec.model,
         "variant": graph.variant,
         "params": {name: plain(value) for name, value in graph.params.items()},
-        "spec": digest(files[SPEC].encode()),
+        "spec": digest(made.files[SPEC].encode()),
         "torch": TORCH,
         "parameters": parameter_count(graph),
         "flops": _flops(graph, plan),
         "plan": plan.to_json() if plan is not None else None,
         "kernels": [_kernel(kernel) for kernel in kernels.values()],
-        "files": {name: digest(text.encode()) for name, text in files.items()},
+        "files": {name: digest(data) for name, data in made.contents.items()},
     }
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 

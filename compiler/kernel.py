@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Union
 
@@ -65,6 +65,11 @@ class No:
 Answer = Union[Yes, No]
 
 
+Taken = Mapping[str, Mapping[str, Mapping[str, int]]]
+"""Target -> kernel -> `registers` per thread, `spills` (instructions that move registers to memory
+and back), `shared` (bytes of memory per program), `tensor_core` (matrix instructions)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """Python text that computes one site.
@@ -79,8 +84,7 @@ class Kernel:
         source: text for kernels.py, formatted; empty where `call` says it all.
         imports: import lines that the source needs, besides `import torch`.
         call: an inline expression with holes `{q} {k0} {v0} {vq} {t0}`; none to call the entry.
-        resources: figures of the machine code where known (registers, spills, shared memory in
-            bytes), per target.
+        resources: what the kernels take of a card, where measured.
     """
 
     backend: str
@@ -88,7 +92,24 @@ class Kernel:
     source: str = ""
     imports: tuple[str, ...] = ()
     call: str | None = None
-    resources: Mapping[str, object] = field(default_factory=dict)
+    resources: Taken = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineCode:
+    """Kernels compiled ahead, in a file of their own beside kernels.py.
+
+    Attributes:
+        file: its name.
+        loader: text for the end of kernels.py, which makes use of the file.
+        imports: import lines that the loader needs.
+        build: from the whole text of kernels.py to the content of the file.
+    """
+
+    file: str
+    loader: str
+    imports: tuple[str, ...]
+    build: Callable[[str], bytes]
 
 
 class Backend(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn, cast
 
 from torch import fx
@@ -12,7 +12,7 @@ from torch import fx
 from attnc.compiler.calls import AttentionCall, attention_calls
 from attnc.compiler.choice import Verdict, choose
 from attnc.compiler.cost import complete, site_flops, type_bytes
-from attnc.compiler.kernel import Backend, Site, Target
+from attnc.compiler.kernel import Backend, Site, Taken, Target
 from attnc.compiler.leaf import Function
 from attnc.compiler.lower import lower
 from attnc.compiler.pairs import number
@@ -39,6 +39,7 @@ class SitePlan:
         bytes: moved by all calls if each reads its operands and writes its results once.
         score_bytes: what the scores of one call would take in memory.
         fusible: element-wise work beside the attention that could become part of it.
+        resources: what the kernels take of a card, by target and kernel, where measured.
     """
 
     site: Site
@@ -49,6 +50,7 @@ class SitePlan:
     bytes: int
     score_bytes: int
     fusible: tuple[Fusible, ...] = ()
+    resources: Taken = field(default_factory=dict)
 
     @property
     def chosen(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ def site_text(site: SitePlan) -> str:
     for verdict in site.verdicts:
         reasons = "; ".join(verdict.reasons)
         lines.append(f"  {verdict.backend:{width}}  {state(verdict):6}  {reasons}".rstrip())
+    for target, kernels in site.resources.items():
+        lines += [f"  {name} on {target}: {_taken(each)}" for name, each in kernels.items()]
     return "\n".join(lines)
 
 
@@ -69,8 +71,17 @@ def site_json(site: SitePlan) -> dict[str, object]:
         "flops": site.flops,
         "bytes": site.bytes,
         "score_bytes": site.score_bytes,
+        "resources": site.resources,
         "fusible": [{**asdict(each), "bytes": str(each.bytes)} for each in site.fusible],
     }
+
+
+def _taken(resources: Mapping[str, int]) -> str:
+    """Return `128 registers, no spills, 16 KiB of shared memory, 30 matrix instructions`."""
+    spills = f"{resources['spills'] or 'no'} spills"
+    shared = f"{resources['shared'] / 1024:.0f} KiB of shared memory"
+    matrix = f"{resources['tensor_core']} matrix instructions"
+    return f"{resources['registers']} registers, {spills}, {shared}, {matrix}"
 
 
 def state(verdict: Verdict) -> str:

@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnc.cli.options import ForceOption, SetOption, SpecArgument, TargetOption, VariantOption
+from attnc.cli.options import (
+    ForceOption,
+    ResourcesOption,
+    SetOption,
+    SpecArgument,
+    TargetOption,
+    VariantOption,
+)
 from attnc.cli.outcome import Outcome
 from attnc.cli.progress import at
+from attnc.dsl import codes
+from attnc.dsl.diagnostics import UsageError
 
 if TYPE_CHECKING:
     from attnc.compiler.artefact import Artefact
@@ -22,6 +31,14 @@ DirectoryOption = Annotated[
 ]
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Write nothing; exit 1 where the package would change.")
+]
+AheadOption = Annotated[
+    str,
+    typer.Option(
+        "--aot",
+        metavar="TARGET,...",
+        help="Ship machine code of Triton's kernels in bfloat16 for these cards.",
+    ),
 ]
 PrintAfterOption = Annotated[
     str | None,
@@ -45,6 +62,8 @@ def compile(
     check: CheckOption = False,
     force: ForceOption = False,
     print_after: PrintAfterOption = None,
+    resources: ResourcesOption = False,
+    aot: AheadOption = "",
 ) -> Outcome:
     """Compile a spec to a package that needs torch, and not attnc."""
     from attnc import api
@@ -54,8 +73,9 @@ def compile(
     at(f"checking {spec}")
     graph = api.check(spec, variant, overrides or ())
     compilation = api.Compilation(
-        graph, target, print_after=print_after, show=lambda text: printed.append(f"{text}\n")
-    )
+        graph, target, print_after=print_after, show=lambda text: printed.append(f"{text}\n"),
+        resources=resources, ahead=_cards(aot, target),
+    )  # fmt: skip
     for stage, what in STAGES.items():
         at(what)
         getattr(compilation, stage)
@@ -68,9 +88,18 @@ def compile(
     write(artefact, Path(output), force=force)
     return Outcome(
         text,
-        {"directory": output, "model": artefact.model, "files": list(artefact.files)},
-        messages=(f"wrote {output}: {', '.join(artefact.files)}",),
+        {"directory": output, "model": artefact.model, "files": list(artefact.contents)},
+        messages=(f"wrote {output}: {', '.join(artefact.contents)}",),
     )
+
+
+def _cards(text: str, target: str) -> tuple[str, ...]:
+    """Return the cards that `--aot` names; kernels are there for a target that has them."""
+    cards = tuple(each.strip() for each in text.split(",") if each.strip())
+    if cards and target == "cpu":
+        detail = "it goes with --target cuda:90 or such"
+        raise UsageError([codes.OPTION.at(None, option="--aot", detail=detail)])
+    return cards
 
 
 def _compared(artefact: Artefact, directory: Path, text: str) -> Outcome:

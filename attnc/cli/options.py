@@ -58,5 +58,12 @@ OutputOption = Annotated[
 TargetOption = Annotated[
     str, typer.Option("--target", metavar="TARGET", help="cpu, cuda:80, cuda:90, hip:gfx942 ...")
 ]
+ResourcesOption = Annotated[
+    bool,
+    typer.Option(
+        "--resources",
+        help="Compile Triton's kernels for the card; say what they take: registers, memory.",
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 NotationOption = Annotated[Notation | None, typer.Option("--to", help="The notation to write.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from attnc.backends.triton import shared
 from attnc.backends.triton.configs import tile_table
@@ -21,12 +21,13 @@ class TritonBackend:
 
     Attributes:
         fallback: builds what the operator does on the CPU; without it CPU tensors are an error.
+        cards: those that files of kernels list tiles for besides the target.
     """
 
     name = "triton"
 
-    def __init__(self, fallback: Backend | None = None) -> None:
-        self.fallback = fallback
+    def __init__(self, fallback: Backend | None = None, cards: Sequence[Target] = ()) -> None:
+        self.fallback, self.cards = fallback, tuple(cards)
 
     def can(self, site: Site, target: Target) -> Answer:
         """Say yes on a GPU to a softmax over keys with head dims up to 256."""
@@ -47,7 +48,7 @@ class TritonBackend:
         widest = max(problem.dim, problem.width)
         parts = [
             *_shared(problem, plain is not None),
-            tile_table(problem.private("tiles"), target, widest),
+            tile_table(problem.private("tiles"), (target, *self.cards), widest),
             *_kernels(problem, site),
             *([plain.source] if plain else []),
         ]

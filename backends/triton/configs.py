@@ -6,7 +6,7 @@ card's limit, tensor cores in use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
 
@@ -208,22 +208,25 @@ def safe_tiles(dim: int) -> Tiles:
     return _at(SAFE, dim)
 
 
-def tile_table(name: str, target: Target, dim: int) -> str:
+def tile_table(name: str, targets: Sequence[Target], dim: int) -> str:
     """Return the table of tile sizes that a file of kernels holds, as source.
 
     Args:
         name: of the table.
-        target: whose tiles it lists besides those that fit every card.
+        targets: whose tiles it lists besides those that fit every card.
         dim: the larger head dim.
     """
-    listed, safe = tiles_for(target, dim), safe_tiles(dim)
+    listed = {str(target): tiles_for(target, dim) for target in targets}
+    safe = safe_tiles(dim)
     lines = [
-        f"# Per kernel: rows of q and of k in a tile, warps and stages on {target} and elsewhere,"
+        "# Per kernel: rows of q and of k in a tile, warps and stages, by the number of rows that",
+        f"# tiles are spread over; on {', '.join(listed)} and elsewhere.",
+        f"{name} = {{",
     ]
-    lines += ["# by the number of rows that tiles are spread over.", f"{name} = {{"]
     for kind in KINDS:
         lines.append(f'    "{kind}": {{')
-        lines.append(f"        {CAPABILITIES[str(target)]}: {_row(listed[kind])},")
+        for target, tiles in listed.items():
+            lines.append(f"        {CAPABILITIES[target]}: {_row(tiles[kind])},")
         lines.append(f"        None: {_row(safe[kind])},")
         lines.append("    },")
     return "\n".join([*lines, "}"]) + "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import (
     Attention,
@@ -10,16 +12,21 @@ from attnc.dsl.attention import (
     Coordinate,
     Dot,
     Extent,
+    Grid,
     Load,
+    Neighborhood,
     ScoreTree,
     Source,
+    Windows,
 )
 from attnc.dsl.dims import symbol
 from attnc.dsl.graph import TensorType
 from attnc.dsl.scorelang import make
+from attnc.dsl.scorelang.grids import along
 
 BATCH, LENGTH = symbol("b"), symbol("n")
 HEADS = 4
+_GRID = Grid((56, 56), (56, 56))
 
 
 def causal(dim: int) -> Site:
@@ -35,6 +42,28 @@ def causal_table(dim: int) -> Site:
     return _site(dim, score, {"table": TensorType((HEADS, 2 * LENGTH - 1))})
 
 
+def windows(dim: int) -> Site:
+    """Return shifted windows of 49 tokens with a learned term by distance."""
+    return _on_grid(dim, Windows((7, 7), (3, 3), (1, 1), grid=_GRID))
+
+
+def neighborhood(dim: int) -> Site:
+    """Return neighbourhoods of 49 keys with a learned term by distance."""
+    return _on_grid(dim, Neighborhood((7, 7), grid=_GRID))
+
+
+def _on_grid(dim: int, domain: Windows | Neighborhood) -> Site:
+    distances = (
+        make("sub", *(along(token, _GRID.queries, axis) for token in "ij")) for axis in range(2)
+    )
+    places = (Coordinate("h"), *(make("add", each, Constant(6)) for each in distances))
+    score = make("add", _scaled(dim), Load("table", places))
+    stream = TensorType((BATCH, HEADS, 56 * 56, dim))
+    attention = Attention((Source(domain, score),), tensors=("table",))
+    table = TensorType((HEADS, 13, 13))
+    return Site("attend", attention, stream, ((stream, stream),), (table,))
+
+
 def _scaled(dim: int) -> ScoreTree:
     return make("mul", Dot(), Constant(dim**-0.5))
 
@@ -43,3 +72,7 @@ def _site(dim: int, score: ScoreTree, tensors: dict[str, TensorType]) -> Site:
     stream = TensorType((BATCH, HEADS, LENGTH, dim))
     attention = Attention((Source(Causal(), score),), tensors=tuple(tensors))
     return Site("attend", attention, stream, ((stream, stream),), tuple(tensors.values()))
+
+
+EXAMPLES: tuple[Callable[[int], Site], ...] = (causal, causal_table, windows, neighborhood)
+"""By head dim; between them they have every kind of kernel, walk and tile."""

@@ -33,7 +33,7 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     kept = [f"{name}=None" for name in _parts(problem)]
     body = [
         "batch, heads, n, _ = q.shape",
-        f"out = by_token(q, {problem.width})",
+        f"out = token_rows(q, {problem.width})",
         *_rest(problem),
         *copies(problem, site, problem.streams),
         *_routes(problem, backward=False),
@@ -58,7 +58,7 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     rows = [each for each in problem.terms() if each.kind == "row"]
     body += [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
     body += [
-        f"grad_q = by_token(q, {problem.dim})",
+        f"grad_q = token_rows(q, {problem.dim})",
         *_choice(problem, "queries", "n", problem.blocks),
         kernel.launch(_query_grid(problem)),
     ]
@@ -88,7 +88,7 @@ def _parts(problem: Problem) -> list[str]:
 
 def _rest(problem: Problem) -> list[str]:
     """Return statements that make room for the results besides `out`."""
-    made = {"normal": f"by_token(q, {problem.width})"}
+    made = {"normal": f"token_rows(q, {problem.width})"}
     return [f"{name} = {made.get(name, 'by_query(q)')}" for name in problem.results[1:]]
 
 
@@ -152,7 +152,7 @@ def _recomputed(problem: Problem) -> list[str]:
     """Return statements that find each summed source's own result: the forward pass once more."""
     if not problem.parts:
         return []
-    made = [f"{part} = by_token(q, {problem.width})" for part in problem.parts]
+    made = [f"{part} = token_rows(q, {problem.width})" for part in problem.parts]
     made += [f"{name} = by_query(q)" for name in problem.statistics]
     arguments = [*problem.names.arguments, *_parts(problem)]
     return [*made, call(problem.private("launch"), arguments)]
@@ -162,8 +162,8 @@ def _keys_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
     k, v = stream.own("k"), stream.own("v")
     buffers = [each.buffer for each in stream.of_kind("col")]
     return [
-        f"grad_{k} = by_token({k}, {problem.dim})",
-        f"grad_{v} = by_token({v}, {problem.width})",
+        f"grad_{k} = token_rows({k}, {problem.dim})",
+        f"grad_{v} = token_rows({v}, {problem.width})",
         *(f"{each} = by_query(q, batch, heads, 1, {k}.shape[2])" for each in buffers),
         *_choice(problem, "keys", f"{k}.shape[2]", stream.blocks),
         launched,

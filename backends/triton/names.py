@@ -18,7 +18,7 @@ RESERVED = frozenset({
     "begin", "end", "whole", "rest", "first", "last", "near", "at", "batch", "heads", "group",
     "member", "span", "shared", "wanted", "grad", "weight", "slope", "bits", "tl", "torch",
     "triton", "jit", "place", "load_rows", "store_rows", "load_lse", "card_of", "dot_precision",
-    "tile_for", "by_token", "by_query", "by_pair", "read_gradient", "relaid", "if_wanted",
+    "tile_for", "token_rows", "by_query", "by_pair", "read_gradient", "relaid", "if_wanted",
     "plain_gradients", "parts", "ctx", "inputs", "output", "grads", "place_block", "block", "start",
     "slot", "slots", "slot_i", "slot_j", "slots_i", "slots_j", "token", "exists", "length", "item",
     "pack", "programs", "x", "y", "z", "w", "dp", "ds", "share", "extra", "sums", "normal", "added",

@@ -50,15 +50,15 @@ def operators(
 
 
 def _fakes(problem: Problem) -> Iterator[str]:
-    made = dict.fromkeys(("out", "normal"), f"by_token(q, {problem.width})")
+    made = dict.fromkeys(("out", "normal"), f"token_rows(q, {problem.width})")
     results = [made.get(name, "by_query(q)") for name in problem.results]
     doc = "Shapes of the results."
     yield _host(problem, "fake", problem.names.arguments, doc, [listing("return ", results)])
-    lines = [f"grad_q = by_token(q, {problem.dim})"]
+    lines = [f"grad_q = token_rows(q, {problem.dim})"]
     for stream in problem.streams:
         k, v = stream.own("k"), stream.own("v")
-        lines.append(f"grad_{k} = by_token({k}, {problem.dim})")
-        lines.append(f"grad_{v} = by_token({v}, {problem.width})")
+        lines.append(f"grad_{k} = token_rows({k}, {problem.dim})")
+        lines.append(f"grad_{v} = token_rows({v}, {problem.width})")
     for number, name in enumerate(problem.learned):
         lines.append(f"grad_{name} = if_wanted(torch.empty_like({name}), wanted[{number}])")
     lines.append(listing("return ", problem.gradients))

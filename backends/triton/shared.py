@@ -63,8 +63,8 @@ def load_lse(lse, at):
     return tl.where(value == float("-inf"), 0.0, value)
 '''
 
-BY_TOKEN = '''\
-def by_token(x, width):
+TOKEN_ROWS = '''\
+def token_rows(x, width):
     """An empty [b, h, n, width] whose heads lie side by side, so that merging them is free."""
     batch, heads, length, _ = x.shape
     space = torch.empty((batch, length, heads, width), dtype=x.dtype, device=x.device)
@@ -80,8 +80,8 @@ def by_query(q, *shape):
 
 RELAID = '''\
 def relaid(x):
-    """The same values, laid out as `by_token` does."""
-    return by_token(x, x.shape[-1]).copy_(x)
+    """The same values, laid out as `token_rows` does."""
+    return token_rows(x, x.shape[-1]).copy_(x)
 '''
 
 IF_WANTED = '''\
@@ -189,4 +189,4 @@ def plain_gradients(plain, inputs, needed, grads):
 '''
 
 DEVICE = (PLACE, LOAD_ROWS, STORE_ROWS, LOAD_LSE)
-HOST = (BY_TOKEN, BY_QUERY, CARD_OF, TILE_FOR, DOT_PRECISION)
+HOST = (TOKEN_ROWS, BY_QUERY, CARD_OF, TILE_FOR, DOT_PRECISION)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 
 from attnc.compiler.emit.imports import import_lines
-from attnc.compiler.kernel import Kernel, Site
+from attnc.compiler.kernel import Kernel, MachineCode, Site
+
+
+def _check_names(parts: Iterable[str]) -> None:
+    """Hold parts, which may come from several backends, to names of their own."""
+    names = [name for part in parts for name in re.findall(r"^def (\w+)", part, re.MULTILINE)]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    assert not twice, f"kernels.py would define {', '.join(twice)} twice"
+
 
 _DOC = re.compile(r'"""(.*?)"""', re.DOTALL)
 _NUMBER = re.compile(r"(\b(?:\d+|_)\b)")
@@ -23,7 +32,11 @@ class KernelFile:
         functions: name -> kernel, of those with a text, in order of first use.
     """
 
-    def __init__(self, kernels: Mapping[Site, Kernel]) -> None:
+    def __init__(
+        self, kernels: Mapping[Site, Kernel], machine_code: MachineCode | None = None
+    ) -> None:
+        """Sort the kernels of a model; the loader of machine code ends the file."""
+        self._machine_code = machine_code
         self.functions: dict[str, Kernel] = {}
         self._kernels: dict[Site, Kernel] = {}
         known: dict[tuple[str, ...], str] = {}
@@ -53,15 +66,20 @@ class KernelFile:
             for kernel in self.functions.values()
             for part in kernel.source.strip("\n").split("\n\n\n")
         ]
+        if self._machine_code is not None:
+            parts += self._machine_code.loader.strip("\n").split("\n\n\n")
         head = ['"""The attention kernels of the model."""', ""]
         head += ["from __future__ import annotations", "", *self._imports(parts)]
-        return "\n\n\n".join(["\n".join(head), *dict.fromkeys(parts)]) + "\n"
+        parts = list(dict.fromkeys(parts))
+        _check_names(parts)
+        return "\n\n\n".join(["\n".join(head), *parts]) + "\n"
 
     def _imports(self, parts: list[str]) -> list[str]:
         """Return the import lines that the functions need."""
         lines = {line for kernel in self.functions.values() for line in kernel.imports}
         if any(re.search(r"\btorch\.", part) for part in parts):
             lines.add("import torch")
+        lines.update(self._machine_code.imports if self._machine_code else ())
         return import_lines(lines)
 
 

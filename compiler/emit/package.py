@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import fx
 
@@ -11,7 +12,7 @@ from attnc.compiler.emit.classes import Classes
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.emit.model_file import docstring, model_text
 from attnc.compiler.identity import SPEC, manifest, spec_text
-from attnc.compiler.kernel import Kernel, Site
+from attnc.compiler.kernel import Kernel, MachineCode, Site
 from attnc.compiler.plan import Plan
 from attnc.dsl import tree
 from attnc.dsl.graph import Graph
@@ -45,7 +46,11 @@ def load(path: str | Path) -> {name}:
 
 
 def emit(
-    module: fx.GraphModule, graph: Graph, kernels: Mapping[Site, Kernel], plan: Plan | None = None
+    module: fx.GraphModule,
+    graph: Graph,
+    kernels: Mapping[Site, Kernel],
+    plan: Plan | None = None,
+    machine_code: MachineCode | None = None,
 ) -> Artefact:
     """Write a lowered model as a package of plain Python. Nothing but its arguments decides a byte.
 
@@ -53,8 +58,9 @@ def emit(
         module: lowered from `graph`, after any passes.
         kernels: for every site of the module.
         plan: for the manifest.
+        machine_code: to ship beside the kernels.
     """
-    functions = KernelFile(kernels)
+    functions = KernelFile(kernels, machine_code)
     classes = Classes(module, functions, graph.spec).done
     model = classes[-1].name
     spec = spec_text(graph)
@@ -65,7 +71,11 @@ def emit(
         SPEC: spec,
     }
     files = {name: text for name, text in files.items() if text}
-    return Artefact(model, {**files, MANIFEST: manifest(graph, kernels, plan, files)})
+    binaries = {}
+    if machine_code is not None and functions.text:
+        binaries[machine_code.file] = machine_code.build(functions.text)
+    made = Artefact(model, files, binaries)
+    return replace(made, files={**files, MANIFEST: manifest(graph, kernels, plan, made)})
 
 
 def _header(graph: Graph, spec: str) -> str:

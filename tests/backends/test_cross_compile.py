@@ -21,28 +21,30 @@ SCRIPT = """
 import json, sys
 from dataclasses import asdict
 from attnc.backends.triton.crosscompile import cross_compile, over_budget
-from attnc.backends.triton.examples import causal_table
+from attnc.backends.triton.examples import causal_table, windows
 from attnc.compiler.targets import parse_target
 
 target = parse_target(sys.argv[1])
-made = cross_compile(causal_table(int(sys.argv[2])), target, sizes={"n": int(sys.argv[3])})
+example = {"causal_table": causal_table, "windows": windows}[sys.argv[4]]
+made = cross_compile(example(int(sys.argv[2])), target, sizes={"n": int(sys.argv[3])})
 print(json.dumps({k: [asdict(found), over_budget(found, target)] for k, found in made.items()}))
 """
 
 
 @pytest.mark.parametrize(
-    ("target", "dim", "length"),
+    ("target", "dim", "length", "example"),
     [
-        ("cuda:80", 64, 1000),
-        ("cuda:90", 64, 1000),
-        ("cuda:100", 64, 1000),
-        ("hip:gfx942", 64, 1000),
+        ("cuda:80", 64, 1000, "causal_table"),
+        ("cuda:90", 64, 1000, "causal_table"),
+        ("cuda:90", 32, 1000, "windows"),
+        ("cuda:100", 64, 1000, "causal_table"),
+        ("hip:gfx942", 64, 1000, "causal_table"),
     ],
 )
-def test_kernels_are_within_budget(target: str, dim: int, length: int) -> None:
+def test_kernels_are_within_budget(target: str, dim: int, length: int, example: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, target, str(dim), str(length)],
+        [sys.executable, "-c", SCRIPT, target, str(dim), str(length), example],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -68,7 +70,7 @@ def test_the_table_covers_every_head_dim_and_length(target: str) -> None:
 
 
 def test_equal_length_classes_are_written_once() -> None:
-    table = tile_table("attend_tiles", Target("cuda", "90"), 200)
+    table = tile_table("attend_tiles", [Target("cuda", "90")], 200)
     names: dict[str, dict[str, dict[object, dict[object, tuple[int, ...]]]]] = {}
     exec(table, {}, names)
     for rows in names["attend_tiles"].values():

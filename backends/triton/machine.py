@@ -1,0 +1,134 @@
+"""Machine code of the kernels of a file, for a card that need not be here.
+
+The launchers run on meta tensors with each kernel replaced by a recorder; what they would have
+launched is compiled for the target, under the key by which Triton would look for it there.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import torch
+import triton
+from triton import knobs
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, CompiledKernel, make_backend
+from triton.runtime.jit import JITFunction, create_function_from_signature
+
+from attnc.backends.triton.configs import CAPABILITIES
+from attnc.backends.triton.problem import digest
+from attnc.compiler.kernel import Site, Target
+from attnc.compiler.memory import import_package
+from attnc.compiler.sites import site_types
+from attnc.dsl import codes
+from attnc.dsl.diagnostics import UsageError
+from attnc.dsl.dims import substitute, symbols
+from attnc.dsl.graph import TensorType
+
+LENGTH = 1024
+"""What symbols that are not given a value stand for."""
+
+
+def kernels_of(text: str) -> ModuleType:
+    """Import the text of a kernels.py; equal texts are imported once, under equal names."""
+    package = import_package("kernels", {"__init__.py": "", "kernels.py": text})
+    return importlib.import_module(f"{package.__name__}.kernels")
+
+
+def compiled(
+    module: ModuleType, site: Site, target: Target, dtype: torch.dtype, sizes: Mapping[str, int]
+) -> Mapping[str, CompiledKernel]:
+    """Compile all kernels of a site.
+
+    Args:
+        module: that holds them.
+        site: what they compute.
+        target: `cuda:90`, `hip:gfx942`.
+        dtype: of q, k, v and captured float tensors.
+        sizes: values of the symbols of the site's shapes.
+
+    Returns:
+        kernel name -> machine code.
+    """
+    if knobs.runtime.interpret:
+        detail = "Triton is in its interpreter, which makes no machine code"
+        raise UsageError([codes.OPTION.at(None, option="TRITON_INTERPRET", detail=detail)])
+    names = {name for type_ in site_types(site) for size in type_.shape for name in symbols(size)}
+    known = {name: sizes.get(name, LENGTH) for name in names}
+    recorders = _launches(module, site, target, dtype, known)
+    return {each.kernel.__name__: _compiled(each, target) for each in recorders}
+
+
+@dataclass(slots=True)
+class _Recorder:
+    """Stands for a kernel in the module; keeps the arguments that it would be launched with."""
+
+    kernel: JITFunction
+    arguments: tuple[object, ...] = ()
+    options: dict[str, object] = field(default_factory=dict)
+
+    def __getitem__(self, grid: tuple[int, ...]) -> _Recorder:
+        return self
+
+    def __call__(self, *arguments: object, **options: object) -> None:
+        self.arguments, self.options = arguments, options
+
+
+def _launches(
+    module: ModuleType, site: Site, target: Target, dtype: torch.dtype, sizes: Mapping[str, int]
+) -> list[_Recorder]:
+    """Run the launchers on tensors without storage."""
+    problem = digest(site)
+    names = vars(module)
+    kept = {name: each for name, each in names.items() if _is_kernel(each)}
+    recorders = {name: _Recorder(each) for name, each in kept.items()}
+    card = CAPABILITIES[str(target)] if dtype.itemsize == 2 else None
+    kept["card_of"] = names["card_of"]
+    names.update(recorders, card_of=lambda q: card)
+    try:
+        inputs = [_meta(type_, dtype, sizes) for type_ in site_types(site)]
+        results = names[problem.private("launch")](*inputs)
+        results = results if isinstance(results, tuple) else (results,)
+        by_name = dict(zip(problem.results, results, strict=True))
+        grads = results[: 1 + problem.with_lse]
+        saved = (by_name[name] for name in problem.saved)
+        wanted = ([True] * len(problem.learned),) if problem.learned else ()
+        names[problem.private("launch_backward")](*grads, *inputs, *saved, *wanted)
+    finally:
+        names.update(kept)
+    return [each for each in recorders.values() if each.arguments]
+
+
+def _is_kernel(value: object) -> bool:
+    return isinstance(value, JITFunction) and {"BLOCK_I", "BLOCK_J"} <= {*value.arg_names}
+
+
+def _meta(type_: TensorType, dtype: torch.dtype, sizes: Mapping[str, int]) -> torch.Tensor:
+    """Return a tensor as a projection gives it: [b, n, h, d] in memory where it has four axes."""
+    shape = [int(str(substitute(size, sizes))) for size in type_.shape]
+    kinds = {"float": dtype, "int": torch.int64, "bool": torch.bool}
+    if len(shape) == 4:
+        shape[1], shape[2] = shape[2], shape[1]
+    made = torch.empty(shape, dtype=kinds[type_.dtype], device="meta")
+    return made.transpose(1, 2) if len(shape) == 4 else made
+
+
+def _compiled(launch: _Recorder, target: Target) -> CompiledKernel:
+    kernel, gpu = launch.kernel, _gpu(target)
+    backend = make_backend(gpu)
+    bind = create_function_from_signature(kernel.signature, kernel.params, backend)
+    bound, specialisation, _ = bind(*launch.arguments, **launch.options)
+    options, signature, constants, attributes = kernel._pack_args(
+        backend, launch.options, bound, specialisation, None
+    )
+    source = ASTSource(kernel, signature, constants, attributes)
+    return triton.compile(source, target=gpu, options=vars(options))
+
+
+def _gpu(target: Target) -> GPUTarget:
+    if target.kind == "hip":
+        return GPUTarget("hip", target.arch, 64)
+    return GPUTarget("cuda", int(target.arch), 32)
