@@ -173,18 +173,22 @@ def _keys_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
 def _pairs_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
     terms, names = stream.of_kind("pair"), problem.names
     n, m, items, alone = "n", f"{stream.own('k')}.shape[2]", "batch", "1"
+    of: tuple[str, ...] = ("heads",)
     if stream.blocks is not None:
         n, m = (_on_host(each.slots, names) for each in (stream.blocks.own, stream.blocks.seen))
-        alone = _on_host(stream.blocks.own.blocks, names)
-        items = fill("{a} * {b}", "batch", alone)
+        blocks = _on_host(stream.blocks.own.blocks, names)
+        if stream.apart:
+            of = (*of, blocks)
+        else:
+            items, alone = fill("{a} * {b}", "batch", blocks), blocks
     by_batch = any(each.by_batch for each in terms)
     span = alone if by_batch else f"max(1, triton.cdiv({items} * tiles, {BUSY}))"
     lines = [
         *_choice(problem, "pairs", n, None),
-        f"tiles = heads * triton.cdiv({n}, block_i) * triton.cdiv({m}, block_j)",
+        f"tiles = {' * '.join(of)} * triton.cdiv({n}, block_i) * triton.cdiv({m}, block_j)",
         f"span = {span}",
         f"parts = triton.cdiv({items}, span)",
-        *(f"{each.buffer} = by_query(q, parts, heads, {n}, {m})" for each in terms),
+        *(f"{each.buffer} = by_query(q, parts, {', '.join(of)}, {n}, {m})" for each in terms),
         launched,
     ]
     reached = {load.tensor for each in terms for load in each.reads}

@@ -45,6 +45,14 @@ class Layout:
         return reduce(_times, self.extents)
 
     @property
+    def token(self) -> ScoreTree:
+        """The token of a slot, in raster order; any number where there is none."""
+        tree = self.places[0]
+        for place, length in zip(self.places[1:], self.shape[1:], strict=True):
+            tree = make("add", make("mul", tree, size_tree(length)), place)
+        return tree
+
+    @property
     def ranges(self) -> Mapping[str, Interval]:
         """What `block` and `slot` run over."""
         return {"block": whole_range(self.blocks), "slot": whole_range(self.slots)}

@@ -38,7 +38,7 @@ def pairs(problem: Problem, stream: Stream) -> KernelText:
     """Return the kernel: one tile of pairs, for a part of the batch.
 
     Buffers are [parts, h, n, m], to be summed over the parts; of a source by block n and m are the
-    slots of a block and of what it sees.
+    slots of a block and of what it sees, and blocks that are kept apart come before.
     """
     k, v = stream.own("k"), stream.own("v")
     terms = stream.of_kind("pair")
@@ -93,26 +93,31 @@ def _in_a_row(
 
 
 def _by_block(problem: Problem, stream: Stream, blocks: Blocks, slopes: Slopes) -> Iterator[str]:
-    """The same for the slots of a block, in sums over all blocks."""
+    """The same for the slots of a block, in sums over all blocks unless they are kept apart."""
     m, of = stream.own("m"), blocks.own.blocks
-    yield _PLACE.format(n=blocks.own.slots, m=blocks.seen.slots)
+    place = _PLACE_APART if stream.apart else _PLACE
+    yield place.format(n=blocks.own.slots, m=blocks.seen.slots, of=of)
     yield "slots_i = first_i + tl.arange(0, BLOCK_I)"
     yield "slots_j = first_j + tl.arange(0, BLOCK_J)"
-    yield from _nothing(slopes)
-    yield _PART.format(items=f"batch * {of}")
     lines = [
-        f"b = item // {of}",
-        f"block = item % {of}",
         f"rows = {blocks.own.tokens.rows('slots_i', 'n')}",
         f"cols = {blocks.seen.tokens.rows('slots_j', m)}",
         "near_i = tl.minimum(rows, n - 1)",
         f"near_j = tl.minimum(cols, {m} - 1)",
         *axes(stream, formulas(stream, slopes), PAIRS),
-        *_one_element(problem, stream, slopes),
     ]
+    if stream.apart:
+        yield from lines
+        yield _PART_APART.format(of=of)
+        lines, run = [], "for b in range(begin, end):\n"
+    else:
+        yield _PART.format(items=f"batch * {of}")
+        lines, run = [f"b = item // {of}", f"block = item % {of}", *lines], _ITEMS
+    yield from _nothing(slopes)
+    lines += _one_element(problem, stream, slopes)
     inside = f"(rows < n)[:, None] & (cols < {m})[None, :]"
     lines += nothing_outside(stream, slopes, PAIRS, inside)
-    yield "for item in range(begin, end):\n" + indent(_summed(lines, slopes), "    ")
+    yield run + indent(_summed(lines, slopes), "    ")
     yield from _stored(slopes, "slots_i", "slots_j", blocks.own.slots, blocks.seen.slots)
 
 
@@ -165,3 +170,16 @@ near_j = tl.minimum(cols, {m} - 1)"""
 _PART = """\
 begin = part // heads * span
 end = tl.minimum(begin + span, {items})"""
+_PLACE_APART = """\
+tiles_i = tl.cdiv({n}, BLOCK_I)
+tiles_j = tl.cdiv({m}, BLOCK_J)
+program = tl.program_id(0)
+part = (program // tiles_i // tiles_j).to(tl.int64)  # blocks innermost, then heads
+block = part % {of}
+h = part // {of} % heads
+first_i = program % tiles_i * BLOCK_I
+first_j = program // tiles_i % tiles_j * BLOCK_J"""
+_PART_APART = """\
+begin = part // {of} // heads * span
+end = tl.minimum(begin + span, batch)"""
+_ITEMS = "for item in range(begin, end):\n"

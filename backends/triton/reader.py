@@ -91,7 +91,8 @@ class _Reader:
     """Reads one source of a site.
 
     Reads of float tensors by pair, such as `table[h, i - j + 7]`, are replaced by reads of copies
-    that are laid out by pair: wide loads in place of a gather in the innermost loop.
+    that are laid out by pair: wide loads in place of a gather in the innermost loop. By block that
+    takes a copy of one block's pairs, where all blocks read alike.
     """
 
     def __init__(self, site: Site, names: Names, number: int, tag: str, summed: bool) -> None:
@@ -197,7 +198,8 @@ class _Reader:
         match tree:
             case Load(tensor, _, "float") if _kind(tree) == "pair":
                 read = local_read(tree, self._facing.anchors) if self._facing else tree
-                assert read is not None, "blocks whose reads differ are not walked by block"
+                if read is None:  # blocks differ: each pair reads where it stands
+                    return tree
                 name = next((n for n, each in self._copies.items() if each == read), None)
                 name = name or self._names.spread(tensor, self._suffix or "pairs")
                 self._copies[name] = read

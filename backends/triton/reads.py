@@ -13,12 +13,13 @@ from textwrap import indent
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.torch_scores import ScoreWriter
 from attnc.backends.triton.layout import call
+from attnc.backends.triton.layouts import SLOT, Layout
 from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.streams import Stream, Term
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Coordinate, Load
+from attnc.dsl.attention import Coordinate, Load, ScoreTree
 from attnc.dsl.dims import Size
-from attnc.dsl.scorelang import COORDINATES, coordinates, text
+from attnc.dsl.scorelang import COORDINATES, coordinates, replaced, simplify, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,14 @@ class Read:
         source: number of the source.
         load: of the captured tensor.
         queries: how many values `i` takes; `keys` likewise for `j`: slots where they are slots.
+        blocks: blocks of queries and what they see, where each slot stands for its token.
     """
 
     source: int
     load: Load
     queries: Size
     keys: Size
+    blocks: tuple[Layout, Layout] | None = None
 
 
 def reads_of(problem: Problem, site: Site) -> Mapping[Read, str]:
@@ -63,9 +66,14 @@ def read_function(problem: Problem, site: Site, read: Read, name: str) -> str:
     """Write a read as a torch function of the entry's arguments, in the dtype of the tensor."""
     named = replace(site, name=name, attention=replace(site.attention, outputs=("out",)))
     as_it_is = tuple(replace(type_, dtype="int") for type_ in site.tensors)
-    by_slot = _with_lengths(named, read)
-    function = TorchFunction(replace(by_slot, tensors=as_it_is))  # floats would be widened
-    written = ScoreWriter(function, read.source).factor(replace(read.load, dtype="int")).text
+    as_it_is_site = replace(_with_lengths(named, read), tensors=as_it_is)  # floats would be widened
+    load: ScoreTree = replace(read.load, dtype="int")
+    if read.blocks is None:
+        function = TorchFunction(as_it_is_site)
+    else:
+        function = _ByBlock(as_it_is_site, read.blocks[0].blocks)
+        load = _at_tokens(load, read.blocks)
+    written = ScoreWriter(function, read.source).factor(load).text
     function.site = named
     return function.source(text(read.load), written)
 
@@ -92,7 +100,9 @@ def tensor_gradient(problem: Problem, site: Site, position: int, name: str) -> l
             lines.append(f"{head}{_summed(term.buffer, read.load)}.view({name}.shape)")
         else:
             reading = f"lambda {name}: {functions[read]}({arguments})"
-            lines.append(call(f"{head}read_gradient", [reading, name, term.buffer], depth=2))
+            apart = problem.streams[read.source].apart and term.kind == "pair"
+            buffer = f"{term.buffer}.sum(2)" if apart and read.blocks is None else term.buffer
+            lines.append(call(f"{head}read_gradient", [reading, name, buffer], depth=2))
     lines.append(f"grad_{name} = grad_{name}.to({name}.dtype)")
     return [
         f"grad_{name} = {name}.new_empty(0)",
@@ -113,9 +123,14 @@ def _learned(problem: Problem, site: Site) -> Iterator[tuple[Term, Read]]:
         queries, keys = site.q.shape[2], site.sources[number][0].shape[2]
         for term in stream.terms:
             for load in term.reads:
-                plain = Read(number, load, queries, keys)
-                is_pair = term.kind == "pair"
-                yield term, _by_pair(problem, site, stream, load) if is_pair else plain
+                if term.kind != "pair":
+                    yield term, Read(number, load, queries, keys)
+                elif stream.blocks is not None and load not in stream.copies.values():
+                    own, seen = stream.blocks.own, stream.blocks.seen
+                    layouts = (own.layout, seen.layout)
+                    yield term, Read(number, load, own.size, seen.size, layouts)
+                else:
+                    yield term, _by_pair(problem, site, stream, load)
 
 
 def _by_pair(problem: Problem, site: Site, stream: Stream, load: Load) -> Read:
@@ -127,6 +142,42 @@ def _by_pair(problem: Problem, site: Site, stream: Stream, load: Load) -> Read:
         return Read(number, load, site.q.shape[2], site.sources[number][0].shape[2])
     own, seen = stream.blocks.own.size, stream.blocks.seen.size
     return Read(number, load, *((seen, own) if is_turned else (own, seen)))
+
+
+class _ByBlock(TorchFunction):
+    """A function whose coordinates are `b h block slot_i slot_j` in place of `b h i j`."""
+
+    def __init__(self, site: Site, blocks: Size) -> None:
+        super().__init__(site)
+        self._blocks = blocks
+
+    def coordinate(self, name: str, source: int) -> str:
+        """Return the variable, shaped to broadcast over [b, h, blocks, slots, slots]."""
+        lengths = (*self.site.q.shape[:2], self._blocks, self.site.q.shape[2])
+        axes = dict(zip(_AXES, (*lengths, self.site.sources[source][0].shape[2]), strict=True))
+        axis = _AXES.index(name)
+        length = axes[name] if isinstance(axes[name], int) else f"q.shape[{axis}]"
+        trailing = ", None" * (len(_AXES) - 1 - axis)
+        shaped = f"[:{trailing}]" if trailing else ""
+        self.bind_top((3, axis), name, f"torch.arange({length}, device=q.device){shaped}")
+        return name
+
+
+_AXES = ("b", "h", "block", "slot_i", "slot_j")
+
+
+def _at_tokens(load: ScoreTree, blocks: tuple[Layout, Layout]) -> ScoreTree:
+    """Return a read with the tokens of slots in place of `i` and `j`."""
+
+    def token(layout: Layout, slot: str) -> ScoreTree:
+        return replaced(layout.token, lambda part: Coordinate(slot) if part == SLOT else part)
+
+    tokens = {"i": token(blocks[0], "slot_i"), "j": token(blocks[1], "slot_j")}
+
+    def change(part: ScoreTree) -> ScoreTree:
+        return tokens.get(part.name, part) if isinstance(part, Coordinate) else part
+
+    return simplify(replaced(load, change))
 
 
 def _with_lengths(site: Site, read: Read) -> Site:
@@ -141,6 +192,8 @@ def _with_lengths(site: Site, read: Read) -> Site:
 
 def _is_whole(site: Site, read: Read) -> bool:
     """Say whether each element is read for one value of its indices: `bias[h, i, j]`."""
+    if read.blocks is not None:
+        return False
     lengths = (*site.q.shape[:2], read.queries, read.keys)
     sizes = dict(zip(COORDINATES, lengths, strict=True))
     shape = site.tensors[site.attention.tensors.index(read.load.tensor)].shape

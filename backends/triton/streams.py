@@ -18,7 +18,7 @@ class Term:
 
     The buffer holds d loss / d of * slope in float32, summed over the axes that the reads do
     not depend on: `row` [b, h, n, 1], `col` [b, h, 1, m], `pair` [parts of b, h, n, m]; where
-    the source is walked by block, a pair is one of slots.
+    the source is walked by block, pairs are of slots, and blocks an axis before if kept apart.
 
     Attributes:
         buffer: its name: `pair_grad`.
@@ -140,6 +140,13 @@ class Stream:
         """Return the terms of pairs with gradients of one kind."""
         by_pair = (each for each in self.terms if each.of in ("score", "post"))
         return [each for each in by_pair if each.kind == kind]
+
+    @property
+    def apart(self) -> bool:
+        """Whether blocks read by pair in ways of their own, so that gradients are kept apart."""
+        local = list(self.copies.values())
+        reads = [load for term in self.of_kind("pair") for load in term.reads]
+        return self.blocks is not None and any(load not in local for load in reads)
 
     @property
     def slopes(self) -> dict[str, Slope]:

@@ -63,6 +63,7 @@ class BlockedSide:
         count: slots to walk, which may depend on the block and the head.
         size: slots of a block.
         block_range: of the number of a block.
+        layout: of all heads, or of the first of several groups.
     """
 
     tokens: TokenFunction
@@ -71,6 +72,7 @@ class BlockedSide:
     count: ScoreTree
     size: Size
     block_range: Interval
+    layout: Layout
 
     @property
     def used(self) -> set[str]:
@@ -98,9 +100,8 @@ def blocked_side(
         for sizes in ([each.blocks for each in layouts], [each.slots for each in layouts])
     )
     tokens = token_function(name, layouts, names, ranges, heads, packed)
-    return BlockedSide(
-        tokens, names.size(blocks), names.size(slots), count, slots, whole_range(blocks)
-    )
+    shown = [names.size(each) for each in (blocks, slots)]
+    return BlockedSide(tokens, shown[0], shown[1], count, slots, whole_range(blocks), layouts[0])
 
 
 def _more(left: Size, right: Size) -> Size:

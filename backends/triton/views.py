@@ -43,7 +43,8 @@ class Blocked:
 def blocked(source: Source, shapes: Mapping[str, Shape]) -> Blocked | None:
     """Return a source by block; none where tokens in a row serve it, or where they must.
 
-    They must where a float tensor is read by pair in a way that depends on the block.
+    They must where blocks read a float tensor by pair in ways of their own, and where they stand
+    depends on data or on the head.
 
     Args:
         source: placed.
@@ -55,7 +56,14 @@ def blocked(source: Source, shapes: Mapping[str, Shape]) -> Blocked | None:
     trees = [source.score, *([source.post] if source.post is not None else [])]
     reads = [read for tree in trees for read in pair_reads(simplify(tree))]
     local = (local_read(load, anchors) for load in reads for anchors in found.anchors)
-    return None if any(load is None for load in local) else found
+    is_local = all(load is not None for load in local)
+    return found if is_local or _is_known(found.views.by_query, found) else None
+
+
+def _is_known(view: View, found: Blocked) -> bool:
+    """Say whether launchers can tell the tokens of all slots."""
+    sizes = (size for side in (view.own[0], view.seen[0]) for size in (side.blocks, side.slots))
+    return view.even and not found.derived and all(isinstance(size, int) for size in sizes)
 
 
 def pair_reads(tree: ScoreTree) -> Iterator[Load]:

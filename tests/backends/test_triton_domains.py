@@ -80,6 +80,8 @@ WINDOWS: dict[str, Case] = {
         f"{GRID}windows(4), score = qk * gain[b, i] + offset[h, j]",
         {"gain": "[b, 56]", "offset": "[2, 56]"}, b=2,
     ),
+    "bias of all pairs": Case(f"{GRID}windows(4), score = qk + bias[h, i, j]",
+                              {"bias": "[2, 56, 56]"}),
     "shared keys": Case(f"{GRID}windows(4), {TABLE}", OF_4, groups=1),
 }  # fmt: skip
 
@@ -97,6 +99,11 @@ BOXES: dict[str, Case] = {
                     n=90, m=90, tile=(32, 64)),
     "clamped": Case(f"{GRID_9}neighborhood(3, edge = clamp)", n=90, m=90, tile=(64, 64)),
     "clamped, dilated": Case(f"{GRID_9}neighborhood(3, edge = clamp, dilation = 3)", n=90, m=90),
+    "clamped, with a table": Case(
+        f"{GRID_9}neighborhood(3, edge = clamp), {NEAR}", OF_5, n=90, m=90, tile=(64, 64), b=2),
+    "by query and slot": Case(
+        f"{GRID}neighborhood(3), post = w + places[b, h, i, slot], score = qk + table[h, slot]",
+        {"places": "[b, 2, 56, 9]", "table": "[2, 9]"}, tile=(64, 64), b=2),
     "clamped to all": Case(f"{GRID}neighborhood(7, edge = clamp)", tile=(64, 64)),
     "wide, clamped": Case("grid = [60], domain = neighborhood(27, edge = clamp)", n=60, m=60),
     "in space": Case("grid = [3, 5, 6], domain = neighborhood(3)", n=90, m=90, tile=(64, 64)),
