@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from attnc import zoo
     from attnc.api import (
         check,
-        check_claims,
         compile,
         emit,
         load,
@@ -30,7 +29,6 @@ __all__ = [
     "__version__",
     "capture",
     "check",
-    "check_claims",
     "compile",
     "edit",
     "emit",

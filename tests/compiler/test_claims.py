@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import attnc
+from attnc.api import check_claims
 from attnc.compiler.claims import Verdict
 
 SPEC = """
@@ -27,7 +28,7 @@ MACS = 10 * 16 * 16 + 2 * 16 * (10 * 11 // 2)
 
 
 def judged(claims: str) -> tuple[Verdict, ...]:
-    return attnc.check_claims(attnc.loads(SPEC.format(claims=claims), "m.attn"), "v")
+    return check_claims(attnc.loads(SPEC.format(claims=claims), "m.attn"), "v")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_sampled_boxes_are_counted_by_their_slots() -> None:
       output z = attend(x, x, x, grid = [4, 5], domain = sampled(at, 2))
     }
     """
-    (verdict,) = attnc.check_claims(attnc.loads(spec, "m.attn"), "v")
+    (verdict,) = check_claims(attnc.loads(spec, "m.attn"), "v")
     slots = 6 * 6
     assert [count.found for count in verdict.counts] == [20 * slots * 16, 20 * slots * 12]
     assert verdict.counts[1].error == 0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import attnc
 from attnc import zoo
-from attnc.api import Compilation
+from attnc.api import Compilation, check_claims
 from attnc.compiler.artefact import write
 from attnc.dsl.diagnostics import Collector
 from attnc.dsl.expressions import evaluate
@@ -66,7 +66,7 @@ def test_it_says_where_it_comes_from(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "variant"), variants())
 def test_claims_that_can_be_counted_hold(name: str, variant: str) -> None:
-    verdicts = attnc.check_claims(f"zoo:{name}", variant)
+    verdicts = check_claims(f"zoo:{name}", variant)
     assert [verdict for verdict in verdicts if verdict.ok is False] == []
 
 
