@@ -105,9 +105,7 @@ def _combined(builder: Builder, statement: tree.Assign, old: object, value: obje
     )
 
 
-def _bind(
-    builder: Builder, statement: tree.Assign, name: str, value: object, is_new: bool
-) -> None:
+def _bind(builder: Builder, statement: tree.Assign, name: str, value: object, is_new: bool) -> None:
     """Bind a name; a value that the statement computed is called so, one known before is not."""
     if isinstance(value, Value) and is_new and value in builder.nodes[-1].results:
         name_results(value, [name])
