@@ -77,12 +77,14 @@ def _archive(
     sites: Mapping[str, Site], targets: Sequence[Target], sizes: Mapping[str, int], text: str
 ) -> bytes:
     module = kernels_of(text)
+    # of sites whose kernels are one the file has the first
+    there = [site for name, site in sites.items() if hasattr(module, name)]
     entries: dict[str, bytes] = {}
     # what Triton's own cache holds may have been compiled from a file elsewhere
     with tempfile.TemporaryDirectory() as fresh, knobs.cache.scope():
         knobs.cache.dir = fresh
         for target in targets:
-            for site in sites.values():
+            for site in there:
                 for made in compiled(module, site, target, torch.bfloat16, sizes).values():
                     folder = f"{str(target).replace(':', '-')}/{made.hash}"
                     entries |= {f"{folder}/{name}": data for name, data in _entry(made)}

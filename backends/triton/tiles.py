@@ -8,7 +8,16 @@ from attnc.backends.triton.expressions import Printer
 from attnc.backends.triton.names import Names
 from attnc.backends.triton.streams import Blocks, Stream
 from attnc.dsl.attention import Constant, ScoreTree
-from attnc.dsl.scorelang import LinearBand, as_size, at_least, coordinates, fill, make, simplify
+from attnc.dsl.scorelang import (
+    LinearBand,
+    as_size,
+    at_least,
+    coordinates,
+    fill,
+    is_scalar,
+    make,
+    simplify,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +140,15 @@ def _block_walk(blocks: Blocks, stream: Stream, names: Names) -> Walk:
     seen = blocks.seen
     printer = Printer(names, {**stream.ranges, "block": seen.block_range})
     count = printer.expression(simplify(seen.count))
-    stop = f"PACK * {count}" if blocks.packs else count
+    lines, stop = list(printer.lines), count
+    if blocks.packs:
+        stop = f"PACK * {seen.slots}"
+        if not is_scalar(seen.count):
+            lines.append(f"end{stream.tag} = {stop} if PACK > 1 else {count}")
+            stop = f"end{stream.tag}"
     few = isinstance(seen.size, int) and seen.size <= SHORT
     return Walk(
-        tuple(printer.lines), (Loop("0", stop, True, few),),
+        tuple(lines), (Loop("0", stop, True, few),),
         frozenset((printer.used | blocks.used) - {"b", "h", "block"}),
     )  # fmt: skip
 

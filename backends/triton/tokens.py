@@ -174,12 +174,15 @@ def _body(layout: Layout, printer: Printer, packed: bool) -> Iterator[str]:
         yield f"slot = slot % {slots}"
         conditions = ["exists", f"block < {blocks}"]
     else:
-        along_axes = len(layout.extents) == len(layout.places)
-        names = _last(EXTENTS, layout) if along_axes else ("count",)
-        for name, extent in zip(names, layout.extents, strict=True):
-            if not is_scalar(extent):
-                printer.assign(extent, name)
-        conditions = [f"slot < {printer.expression(layout.count)}"]
+        conditions = []
+    along_axes = len(layout.extents) == len(layout.places) > 1
+    names = _last(EXTENTS, layout) if along_axes else ("count",)
+    uneven = [each for each in layout.extents if not is_scalar(each)]
+    for name, extent in zip(names, layout.extents, strict=True):
+        if extent in uneven:
+            printer.assign(extent, name)
+    if uneven or not packed:
+        conditions.append(f"slot < {printer.expression(layout.count)}")
     token = ""
     for name, place, length in zip(_last(AXES, layout), layout.places, layout.shape, strict=True):
         printer.assign(place, name)

@@ -9,8 +9,10 @@ from attnc.backends.triton.boxes import box_anchors, box_views
 from attnc.backends.triton.layouts import View, Views
 from attnc.backends.triton.local import Anchor, local_read
 from attnc.backends.triton.routes import Derived, derived_of, route_views
+from attnc.backends.triton.runs import run_anchors, run_views
 from attnc.backends.triton.windows import window_anchors, window_views
 from attnc.dsl.attention import (
+    Blocks,
     Domain,
     Load,
     Neighborhood,
@@ -88,6 +90,9 @@ def _of_domain(domain: Domain, shapes: Mapping[str, Shape]) -> Blocked | None:
             return Blocked(window_views(domain), (anchors, anchors))
         case Neighborhood() | Overlapping():
             return Blocked(box_views(domain), box_anchors(domain))
+        case Blocks():
+            runs, anchors = run_views(domain), run_anchors(domain)
+            return None if runs is None else Blocked(runs, (anchors, anchors))
         case RoutedRegions():
             derived = tuple(derived_of(domain, shapes[domain.index.tensor]))
             return Blocked(route_views(domain), derived=derived)

@@ -124,6 +124,17 @@ BOXES: dict[str, Case] = {
 }  # fmt: skip
 
 GRID_8 = "grid = [6, 8], domain = "
+RUNS: dict[str, Case] = {
+    "runs": Case("domain = blocks([7, 20, 3, 26]), score = qk * 0.3 + table[h, i - j + 25]",
+                 {"table": "[2, 51]"}),
+    "short runs in a tile": Case("domain = blocks([14, 14, 10, 14, 4])"),
+    "other keys": Case(
+        "domain = blocks([20, 36], [5, 25]), score = qk + table[h, query_slot, slot]",
+        {"table": "[2, 36, 25]"}, m=30,
+    ),
+    "bias": Case("domain = blocks([20, 36], [5, 25]), score = qk + bias[h, i, j]",
+                 {"bias": "[2, 56, 30]"}, m=30),
+}  # fmt: skip
 ROUTES: dict[str, Case] = {
     "regions": Case(f"{GRID_8}routed(r, regions = [3, 4])", {"r": "[b, 12, 4] int"},
                     n=48, m=48, b=2),
@@ -172,6 +183,11 @@ def check(case: Case, harness: Harness, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", WINDOWS)
 def test_windows(name: str, harness: Harness) -> None:
     check(WINDOWS[name], harness, torch.float32)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_runs(name: str, harness: Harness) -> None:
+    check(RUNS[name], harness, torch.float32)
 
 
 @pytest.mark.parametrize("name", ROUTES)
