@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from attnc.compiler.kernel import Backend, Site, Target, Yes
 from attnc.compiler.sites import scores_type
 from attnc.dsl import scorelang
-from attnc.dsl.attention import Coordinate
+from attnc.dsl.attention import Coordinate, ScoreTree, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,25 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-def _with_bias(site: Site) -> str | None:
+def _beyond_fused(site: Site) -> str | None:
+    """Speak against a bias or mask, which is built and takes sdpa out of its fused kernels."""
     names = [
         name
         for name, type_ in zip(site.attention.tensors, site.tensors, strict=True)
         if type_.dtype == "float"
     ]
-    if not names:
-        return None
-    return f"not preferred: adding {', '.join(names)} takes it out of its fused kernels"
+    if names:
+        return f"not preferred: adding {', '.join(names)} takes it out of its fused kernels"
+    if any(_condition(source) is not None for source in site.attention.sources):
+        return "not preferred: it builds a mask, which takes it out of its fused kernels"
+    return None
+
+
+def _condition(source: Source) -> ScoreTree | None:
+    """Return what pairs must satisfy, unless it is causal, which sdpa knows."""
+    condition = scorelang.allowed(source)
+    is_causal = condition is not None and scorelang.classify(condition) == _CAUSAL
+    return None if is_causal else condition
 
 
 FEW_PAIRS = 2**16
@@ -60,9 +70,7 @@ def _with_pairs(site: Site) -> str | None:
     if _few_pairs(site) is not None:
         return None
     for source in site.attention.sources:
-        condition, score = scorelang.allowed(source), scorelang.scaled_product(source.score)
-        if condition is not None and scorelang.classify(condition) == _CAUSAL:
-            condition = None
+        condition, score = _condition(source), scorelang.scaled_product(source.score)
         bias = None if score is None else score.bias
         trees = [tree for tree in (condition, bias) if tree is not None]
         if {"i", "j"} <= set().union(*map(scorelang.coordinates, trees)):
@@ -83,7 +91,7 @@ def _few_pairs(site: Site) -> str | None:
 
 
 _GPU = (
-    Preference("sdpa", _with_bias),
+    Preference("sdpa", _beyond_fused),
     Preference("triton"),
     Preference("sdpa"),
     Preference("tiled", _few_pairs),
