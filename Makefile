@@ -42,6 +42,7 @@ gpu: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.checking
 	$(BIN)/python -m benchmarks.cpu_models
+	$(BIN)/python -m benchmarks.attention_cpu
 	$(BIN)/python -m benchmarks.zoo_cpu
 
 $(VENV)/bin/python:

@@ -43,7 +43,7 @@ __all__ = [
 SpecLike = Union[Spec, str, Path]
 
 FORCED: Mapping[str, str] = {
-    "reference": "cpu", "sdpa": "cpu", "tiled": "cpu", "triton": "cuda:90",
+    "reference": "cpu", "sdpa": "cpu", "linear": "cpu", "tiled": "cpu", "triton": "cuda:90",
 }  # fmt: skip
 """Backends that can be asked for by name, and the target that stands for each."""
 

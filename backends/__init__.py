@@ -15,6 +15,7 @@ def backends(*, with_plain: bool = True, cards: Sequence[Target] = ()) -> tuple[
             kernels themselves run there, which takes Triton's interpreter.
         cards: those that kernels list tiles for besides the target.
     """
+    from attnc.backends.linear.backend import LinearBackend
     from attnc.backends.plain import PlainBackend
     from attnc.backends.reference.backend import ReferenceBackend
     from attnc.backends.sdpa.backend import SdpaBackend
@@ -22,5 +23,6 @@ def backends(*, with_plain: bool = True, cards: Sequence[Target] = ()) -> tuple[
     from attnc.backends.triton.backend import TritonBackend
 
     reference, sdpa, tiled = ReferenceBackend(), SdpaBackend(), TiledBackend()
-    plain = PlainBackend((tiled, sdpa, reference)) if with_plain else None
-    return (sdpa, tiled, TritonBackend(plain, cards), reference)
+    linear = LinearBackend()
+    plain = PlainBackend((linear, tiled, sdpa, reference)) if with_plain else None
+    return (sdpa, linear, tiled, TritonBackend(plain, cards), reference)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnc.compiler.kernel import Backend, Site, Target, Yes
+from attnc.compiler.pairs import pairs_by_heads
 from attnc.compiler.sites import scores_type
 from attnc.dsl import scorelang
 from attnc.dsl.attention import Coordinate, ScoreTree, Source
@@ -64,10 +65,15 @@ def _condition(source: Source) -> ScoreTree | None:
 FEW_PAIRS = 2**16
 """Pairs of queries and keys of one head up to which walking through tiles does not pay."""
 
+SHORT_PAIRS = 2**20
+"""Pairs up to which training with a built bias is as fast as with tiles, if all are allowed."""
 
-def _with_pairs(site: Site) -> str | None:
+_CAUSAL = scorelang.classify(scorelang.make("le", Coordinate("j"), Coordinate("i")))
+
+
+def _built_by_pair(site: Site) -> str | None:
     """Speak against a mask or bias of all pairs, which is built and whose gradient is stored."""
-    if _few_pairs(site) is not None:
+    if _few_pairs(site) is not None or _is_short(site):
         return None
     for source in site.attention.sources:
         condition, score = _condition(source), scorelang.scaled_product(source.score)
@@ -78,20 +84,48 @@ def _with_pairs(site: Site) -> str | None:
     return None
 
 
-_CAUSAL = scorelang.classify(scorelang.make("le", Coordinate("j"), Coordinate("i")))
+def _is_short(site: Site) -> bool:
+    """Say whether a bias of all pairs, none of them forbidden, is known to be a short one."""
+    _, _, n, m = scores_type(site).shape
+    pairs = n * m
+    masked = any(scorelang.allowed(source) is not None for source in site.attention.sources)
+    return not masked and isinstance(pairs, int) and pairs <= SHORT_PAIRS
+
+
+def _wide(site: Site) -> str | None:
+    """Speak against heads wider than there are tokens, as in attention over channels."""
+    width = site.q.shape[3]
+    tokens = [site.q.shape[2], *(k.shape[2] for k, _ in site.sources)]
+    if isinstance(width, int) and all(isinstance(n, int) and n < width for n in tokens):
+        return f"not preferred: heads of {width} leave little to fuse"
+    return None
+
+
+def _on_cpu(site: Site) -> str | None:
+    return _wide(site) or _built_by_pair(site)
 
 
 def _few_pairs(site: Site) -> str | None:
-    """Speak against tiles where there are few pairs, as far as sizes are known."""
+    """Speak against tiles where there are few pairs, most of them allowed, as far as is known."""
     _, _, n, m = scores_type(site).shape
     pairs = n * m
-    if isinstance(pairs, int) and pairs < FEW_PAIRS:
-        return f"not preferred: {pairs} pairs fit one tile"
-    return None
+    if not isinstance(pairs, int) or pairs >= FEW_PAIRS or 2 * _allowed(site) <= pairs:
+        return None
+    return f"not preferred: {pairs} pairs fit one tile"
+
+
+def _allowed(site: Site) -> int:
+    """Count the pairs that domains allow, of an average head; all sizes of tokens are numbers."""
+    total = 0
+    for source, (k, _) in zip(site.attention.sources, site.sources, strict=True):
+        groups = pairs_by_heads(source, site.q.shape[2], k.shape[2])
+        total += sum(group.count({}) for group in groups) // len(groups)
+    return total
 
 
 _GPU = (
     Preference("sdpa", _beyond_fused),
+    Preference("linear"),
     Preference("triton"),
     Preference("sdpa"),
     Preference("tiled", _few_pairs),
@@ -101,8 +135,9 @@ _GPU = (
 )
 PREFERENCES: Mapping[str, Sequence[Preference]] = {
     "cpu": (
-        Preference("sdpa", _with_pairs), Preference("tiled", _few_pairs), Preference("sdpa"),
-        Preference("*"), Preference("reference"), Preference("tiled"),
+        Preference("sdpa", _on_cpu), Preference("linear"), Preference("tiled", _few_pairs),
+        Preference("sdpa", _wide), Preference("*"), Preference("reference"), Preference("sdpa"),
+        Preference("tiled"),
     ),
     "cuda": _GPU,
     "hip": _GPU,

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from attnc.backends.tiled import shared
 from attnc.backends.tiled.heads import by_heads, heads_entry
 from attnc.backends.tiled.normalise import BY_COLUMN
-from attnc.backends.tiled.operator import operators
+from attnc.backends.tiled.operator import AnyPasses, operators
 from attnc.backends.tiled.passes import Passes
 from attnc.backends.tiled.refusals import reasons_against
+from attnc.backends.tiled.routes import routed
 from attnc.backends.tiled.walk import walk
 from attnc.backends.tiled.windows import WindowPasses, inner_site, partition
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
@@ -53,8 +54,11 @@ def _parts(site: Site) -> Iterator[str]:
     yield from operators(passes, parts)
 
 
-def _passes(site: Site) -> Passes | WindowPasses:
+def _passes(site: Site) -> AnyPasses:
     """Choose how a site is computed by its domain."""
+    gathered = routed(site)
+    if gathered is not None:
+        return gathered
     by_column = isinstance(site.attention.normaliser, BY_COLUMN)
     parted = partition(site)
     inner = None if parted is None else inner_site(site, parted)

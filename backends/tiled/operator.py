@@ -11,10 +11,11 @@ from typing import Union
 from attnc.backends.formula import formula
 from attnc.backends.tiled.functions import assigned, broken, define
 from attnc.backends.tiled.passes import Passes
+from attnc.backends.tiled.routes import RoutedPasses
 from attnc.backends.tiled.windows import WindowPasses
 from attnc.backends.torch_function import WIDTH, TorchFunction
 
-AnyPasses = Union[Passes, WindowPasses]
+AnyPasses = Union[Passes, WindowPasses, RoutedPasses]
 
 
 def operators(passes: AnyPasses, parts: Sequence[str]) -> Iterator[str]:

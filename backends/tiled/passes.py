@@ -20,6 +20,8 @@ class Passes:
 
     Args:
         single: the operands are one tile, which is not to be walked through.
+        routed: keys are gathered; `again` [b, h, 1, m] says which stand there once more, or is
+            None where none does.
 
     Attributes:
         inputs: names of q, k and v of all sources and captured tensors.
@@ -27,7 +29,9 @@ class Passes:
         results: names of the results, in the order of the operator.
     """
 
-    def __init__(self, site: Site, walk: Walk, *, single: bool = False) -> None:
+    def __init__(
+        self, site: Site, walk: Walk, *, single: bool = False, routed: bool = False
+    ) -> None:
         self.site, self.walk, self._single = site, walk, single
         self.attention = site.attention
         self.sources = [
@@ -35,7 +39,8 @@ class Passes:
             for number, exact in enumerate(walk.exact)
         ]
         function = TileFunction(site, walk.by_number)
-        self.inputs = function.parameters
+        self.inputs = (*function.parameters, *(("again",) if routed else ()))
+        self._routed = routed
         self._tensor = function.tensor
         self.suffixes = function.suffixes
         self.results = tuple(site.attention.outputs)
@@ -176,7 +181,11 @@ class Passes:
         """Yield lines by which torch's own attention computes a tile, if it can."""
         if self._fused is None:
             return
-        yield f"out = F.scaled_dot_product_attention(q, k, v, scale={self._fused!r})"
+        arguments = ["q", "k", "v", f"scale={self._fused!r}"]
+        if self._routed:
+            yield "seen = None if again is None else ~again"
+            arguments.insert(3, "attn_mask=seen")
+        yield f"out = F.scaled_dot_product_attention({', '.join(arguments)})"
 
     def _backward(self) -> str:
         grads = [f"grad_{name}" for name in self.graded]
@@ -205,14 +214,14 @@ class Passes:
     @property
     def streams(self) -> tuple[str, ...]:
         """Names of q, k and v of all sources."""
-        return self.inputs[: len(self.inputs) - len(self.attention.tensors)]
+        return self.inputs[: 1 + 2 * len(self.sources)]
 
     @property
     def _by_column(self) -> bool:
         return isinstance(self.attention.normaliser, BY_COLUMN)
 
     def _widened(self, grads: Sequence[str] = ()) -> Iterator[str]:
-        names = [*self.inputs, *grads]
+        names = [*(name for name in self.inputs if name != "again"), *grads]
         yield assigned(names, "widened", names)
         for number, each in self._shared_heads():
             for name in "kv":
@@ -252,6 +261,9 @@ class Passes:
         """Yield lines up to the weights as the normaliser gives them."""
         for number in part.numbers:
             yield f"scores{self.suffixes[number]} = {self._scores[number].call}"
+            if self._routed:
+                yield "if again is not None:"
+                yield "    scores.masked_fill_(again, -torch.inf)"
         if len(part.numbers) > 1:
             yield f"scores = torch.cat({_tuple(self._each('scores', part))}, dim=-1)"
         yield from weights(part, results=results)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from attnc.backends.formula import beyond_tiles
 from attnc.backends.tiled.normalise import BY_COLUMN
+from attnc.backends.tiled.routes import routed
 from attnc.backends.torch_function import site_trees, unknown_sizes
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import Among, Bilinear, ReluPower, SoftmaxBoth
@@ -58,8 +59,10 @@ def _of_expressions(site: Site) -> Iterator[str]:
     if unknown:
         sizes = ", ".join(str(size) for size in unknown)
         yield f"no axis of q, k, v or a tensor tells the size {sizes}; make it a param"
-    if any(isinstance(part, Among) for tree in site_trees(site) for part in subtrees(tree)):
-        yield "the keys of a route stand in an index, not side by side"
+    if routed(site) is None and any(
+        isinstance(part, Among) for tree in site_trees(site) for part in subtrees(tree)
+    ):
+        yield "keys named by an index are gathered for plain scores only, and for one source"
     for source in site.attention.sources:
         weight = source.weight
         if weight is not None and (has_dot(weight) or coordinates(weight) & {"i", "j"}):

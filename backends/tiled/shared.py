@@ -206,9 +206,12 @@ def crossed(places, lengths, device):
 '''
 
 WINDOWS = '''\
-def windows_in(x, axes):
-    """Places (batch, first axis of windows) of tiles of windows [b, ..., h, ..., e]."""
-    pairs = x[0, 0].numel() // x.shape[-1] * x[0, 0].flatten(axes, -2).shape[-2]
+def windows_in(x, axes, chosen=1):
+    """Places (batch, first axis of windows) of tiles of windows [b, ..., h, ..., e].
+
+    A window sees `chosen` windows.
+    """
+    pairs = x[:1, :1].numel() // x.shape[-1] * x[:1, :1].flatten(axes + 2, -2).shape[-2] * chosen
     most = max(1, TILE.get(x.device.type, TILE["cuda"]) // max(pairs, 1))
     if most >= x.shape[1]:
         yield from ((bs, slice(0, x.shape[1])) for bs in chunks(x.shape[0], most // x.shape[1]))
@@ -227,6 +230,37 @@ def tile_of(x, bs, ys, axes):
     return x[bs, ys].flatten(0, axes).flatten(2, -2)
 '''
 
+ROUTES = '''\
+def routes_in(route, keys, x, bs, ys):
+    """Places (batch, head, region) [w, h, chosen] of what the regions of a tile see.
+
+    route: [b, regions, chosen] or [b, h, regions, chosen]. keys: [b, h, regions, tokens, e].
+    Also which keys are there once more, [w, h, 1, keys], or None where none is.
+    """
+    heads = keys.shape[1]
+    route = route[bs] if route.dim() == 4 else route[bs, None].expand(-1, heads, -1, -1)
+    regions = route.unflatten(2, (x.shape[1], -1))[:, :, ys].flatten(2, 3)
+    regions = regions.transpose(1, 2)
+    batch = numbers(bs, route.device)[:, None, None, None].expand(regions.shape)
+    head = numbers(slice(0, heads), route.device)[:, None].expand(regions.shape)
+    at = tuple(each.flatten(0, 1) for each in (batch, head, regions))
+    earlier = torch.ones(at[2].shape[-1:] * 2, dtype=torch.bool, device=route.device).tril(-1)
+    again = ((at[2][..., :, None] == at[2][..., None, :]) & earlier).any(-1)
+    if not again.any():
+        return at, None
+    return at, again.repeat_interleave(keys.shape[3], dim=-1).unsqueeze(-2)
+
+
+def add_rows(grad, values, at):
+    """Add the gradient of grad[at] [w, h, chosen, tokens, e], in a fixed order of sums."""
+    if grad.is_cuda:
+        grad.index_put_(at, values, accumulate=True)
+        return
+    flat = (at[0] * grad.shape[1] + at[1]) * grad.shape[2] + at[2]
+    rows = grad.view(-1, grad.shape[3] * grad.shape[4])
+    rows.index_add_(0, flat.flatten(), values.reshape(-1, rows.shape[1]))
+'''
+
 BESIDE = '''\
 def beside(*parts):
     """Results of groups of heads as one [b, h, n, e], the heads of a token side by side."""
@@ -235,6 +269,7 @@ def beside(*parts):
 
 OPTIONAL = (
     (("beside",), BESIDE),
+    (("routes_in",), ROUTES),
     (("cut_behind", "cut_before"), CUT),
     (("diagonals", "add_diagonals"), DIAGONALS),
     (("add_at",), ADD_AT),

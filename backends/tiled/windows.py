@@ -138,6 +138,10 @@ class WindowPasses:
         """Axes of windows, besides the batch."""
         return len(self.parted.counts) + sum(step != 1 for step in self.parted.steps)
 
+    @property
+    def _captured(self) -> tuple[str, ...]:
+        return self.inner.inputs[len(self.streams) :]
+
     def _tiles(self, names: tuple[str, ...]) -> Iterator[str]:
         for name in names:
             yield f"{name}_tile = tile_of({name}, bs, ys, {self._outer})"
@@ -151,7 +155,7 @@ class WindowPasses:
         return f"for bs, ys in windows_in(q, {self._outer}):"
 
     def _forward(self) -> str:
-        streams, captured = self.streams, self.inputs[len(self.streams) :]
+        streams, captured = self.streams, self._captured
         given = [*(f"{name}_tile" for name in streams), *captured]
         lines = [
             self.empty("out"),
@@ -166,7 +170,7 @@ class WindowPasses:
         return define(f"{self.site.name}_forward", self.inputs, doc, lines)
 
     def _backward(self) -> str:
-        streams, captured = self.streams, self.inputs[len(self.streams) :]
+        streams, captured = self.streams, self._captured
         given = ["grad_tile", *(f"{name}_tile" for name in streams), *captured]
         grads = [f"grad_{name}" for name in (*streams, *self.learned)]
         parts = [f"{name}_part" for name in grads]

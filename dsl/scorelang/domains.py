@@ -196,6 +196,8 @@ def by_heads(
     """
     share = domain.heads // len(domain.domains)
     chosen = trees[-1]
+    if all(tree == chosen for tree in trees):
+        return chosen
     for number in reversed(range(len(trees) - 1)):
         chosen = select(make("lt", HEAD, Constant((number + 1) * share)), trees[number], chosen)
     return chosen

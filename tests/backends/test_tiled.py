@@ -66,8 +66,15 @@ SHAPES = {
     "vg": "[b, 4, 48, 6]",
     "kp": "[b, 4, 80, 8]",
     "vp": "[b, 4, 80, 6]",
+    "kw": "[b, 4, 96, 8]",
+    "vw": "[b, 4, 96, 6]",
     "offsets": "[4, 5, 7]",
     "near": "[4, 12]",
+    "route": "[b, 6, 2] int",
+    "route_by_head": "[b, 4, 6, 2] int",
+    "seen": "[b, 48, 5] int",
+    "seen_by_head": "[b, 4, 48, 5] int",
+    "warm": "[4]",
     "keep": "[b, 48] bool",
 }
 GRID = "qg, kg, vg, grid = [6, 8]"
@@ -163,6 +170,13 @@ CASES: Mapping[str, str] = {
     "overlapping": f"{GRID}, domain = overlapping([3, 4], [5, 6])",
     "overlapping on a padded map": "qg, kp, vp, grid = [6, 8], key_grid = [8, 10], "
     "domain = overlapping([3, 4], [5, 6])",
+    "routed regions": f"{GRID}, domain = routed(route, regions = [3, 2])",
+    "routed regions by head": f"{GRID}, domain = routed(route_by_head, regions = [3, 2]), "
+    "score = qk * warm[h]",
+    "routed to another map": "qg, kw, vw, grid = [6, 8], key_grid = [6, 16], "
+    "domain = routed(route, regions = [3, 2])",
+    "routed keys": "qg, kg, vg, domain = routed(seen)",
+    "routed keys by head": "qg, kg, vg, domain = routed(seen_by_head), score = qk * warm[h]",
     "blocks": "qg, kg, vg, domain = blocks([20, 28])",
     "blocks of two lengths": "qg, kp, vp, domain = blocks([20, 28], [60, 20])",
     "near and pooled": "qg, [source(kg, vg, grid = [6, 8], domain = neighborhood(3), "

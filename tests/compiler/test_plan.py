@@ -16,8 +16,9 @@ from attnc.compiler.passes import run
 from attnc.compiler.plan import plan
 from attnc.compiler.plan_text import amount, grouped
 from attnc.compiler.targets import TARGETS, parse_target
-from attnc.dsl.attention import Attention, Causal, Dot, Load, Source
+from attnc.dsl.attention import All, Attention, Band, Causal, Dot, Load, Source
 from attnc.dsl.diagnostics import SpecError, UsageError
+from attnc.dsl.dims import Size, symbol
 from attnc.dsl.graph import Body, Graph, TensorType
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def test_calls_of_one_instance_with_other_lengths_share_a_site(block: type[Block
 def site(block: type[Block], *, biased: bool) -> Site:
     kind = TensorType((2,), "float")
     score = Load("bias", ()) if biased else Dot()
-    q = TensorType((1, 2, 3, 4))
+    q = TensorType((1, 2, 5, 4))
     tensors = (("bias",), (kind,)) if biased else ((), ())
     attention = Attention((Source(Causal(), score),), tensors=tensors[0])
     return Site("s", attention, q, ((q, q),), tensors[1])
@@ -146,6 +147,34 @@ def test_the_order_of_preference(
     verdicts = choose(site(block, biased=biased), parse_target(target), [*map(Fake, names)])
     assert [verdict.backend for verdict in verdicts] == expected
     assert [verdict.chosen for verdict in verdicts] == [True] + [False] * (len(expected) - 1)
+
+
+CPU_ORDERS: dict[str, tuple[Source, tuple[Size, int], list[str]]] = {
+    "short and dense": (Source(All(), Dot()), (64, 8), ["sdpa", "linear", "reference", "tiled"]),
+    "long and dense": (Source(All(), Dot()), (4096, 8), ["sdpa", "linear", "tiled", "reference"]),
+    "causal": (Source(Causal(), Dot()), (4096, 8), ["sdpa", "linear", "tiled", "reference"]),
+    "a long window": (
+        Source(Band(9, 9), Dot()), (4096, 8), ["linear", "tiled", "sdpa", "reference"]
+    ),
+    "a short window": (
+        Source(Band(9, 9), Dot()), (128, 8), ["linear", "tiled", "sdpa", "reference"]
+    ),
+    "a window of any length": (
+        Source(Band(9, 9), Dot()), (symbol("n"), 8), ["linear", "tiled", "sdpa", "reference"]
+    ),
+    "channels": (
+        Source(All(), Dot()), (32, 3136), ["linear", "reference", "sdpa", "tiled"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CPU_ORDERS)
+def test_the_order_on_the_cpu_follows_the_domain(name: str) -> None:
+    source, (n, d), expected = CPU_ORDERS[name]
+    q = TensorType((1, 2, n, d))
+    made = Site("s", Attention((source,)), q, ((q, q),))
+    verdicts = choose(made, CPU, [*map(Fake, ("reference", "tiled", "linear", "sdpa"))])
+    assert [verdict.backend for verdict in verdicts] == expected
 
 
 def test_every_backend_that_was_passed_over_says_why(block: type[Block]) -> None:
