@@ -59,7 +59,8 @@ def pull_sums(ctx, grad):
     q, k, v, rate = ctx.saved_tensors
     grad_rate = None
     if ctx.needs_input_grad[3]:
-        grad_rate = (grad * torch.ops.attnc_linear.causal_moments(q, k, v, rate)).sum_to_size(rate.shape)
+        moments = torch.ops.attnc_linear.causal_moments(q, k, v, rate)
+        grad_rate = (grad * moments).sum_to_size(rate.shape)
     later_q, later_k, later_v, later = (x.flip(2) for x in (q, k, v, grad))
     sums = torch.ops.attnc_linear.causal_sums
     return (
