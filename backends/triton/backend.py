@@ -8,6 +8,7 @@ from attnc.backends.triton import shared
 from attnc.backends.triton.configs import tile_table
 from attnc.backends.triton.launcher import backward_launcher, forward_launcher
 from attnc.backends.triton.operator import operators, plain_kernel
+from attnc.backends.triton.pieces import is_uneven
 from attnc.backends.triton.problem import Problem, digest
 from attnc.backends.triton.refusals import reasons_against
 from attnc.backends.triton.streams import Stream
@@ -48,7 +49,7 @@ class TritonBackend:
         widest = max(problem.dim, problem.width)
         parts = [
             *_shared(problem, plain is not None),
-            tile_table(problem.private("tiles"), (target, *self.cards), widest),
+            tile_table(problem.private("tiles"), (target, *self.cards), widest, _is_heavy(problem)),
             *_kernels(problem, site),
             *([plain.source] if plain else []),
         ]
@@ -56,6 +57,11 @@ class TritonBackend:
         source = SPACE.join(part.strip("\n") for part in parts) + "\n"
         imports = {"from torch import Tensor", *(plain.imports if plain else ())}
         return Kernel(self.name, site.name, source, tuple(sorted(imports)))
+
+
+def _is_heavy(problem: Problem) -> bool:
+    """Say whether gradients of a pair take more than the score's own and a number."""
+    return any(is_uneven(stream.slope) or stream.post_slope for stream in problem.streams)
 
 
 def _kernels(problem: Problem, site: Site) -> Iterator[str]:

@@ -7,7 +7,7 @@ card's limit, tensor cores in use.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Union
 
 from attnc.compiler.kernel import Target
@@ -63,14 +63,14 @@ TILES: Mapping[str, Mapping[int, Tiles]] = {
         32: _tiles(
             forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
             queries=((16, 64, 4, 2), (64, 64, 8, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 8, 2), (32, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+            keys=((64, 16, 4, 2), (32, 64, 8, 2), (32, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 8, 2), (64, 64, 8, 2)),
         ),
         64: _tiles(
             forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
             queries=((16, 64, 4, 2), (64, 64, 8, 2), (128, 64, 8, 2)),
             keys=((64, 16, 4, 2), (32, 64, 4, 2), (32, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 8, 2), (64, 64, 8, 2)),
+            pairs=((16, 16, 4, 1), (64, 32, 4, 2), (64, 64, 8, 2)),
         ),
         128: _tiles(
             forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 32, 8, 2)),
@@ -90,19 +90,19 @@ TILES: Mapping[str, Mapping[int, Tiles]] = {
             forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
             queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
             keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 8, 2), (64, 64, 8, 2)),
         ),
         64: _tiles(
             forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
             queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
             keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 8, 2), (64, 64, 8, 2)),
         ),
         128: _tiles(
             forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
             queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
             keys=((64, 16, 4, 2), (32, 64, 4, 2), (32, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+            pairs=((16, 16, 4, 1), (64, 64, 8, 2), (64, 64, 8, 2)),
         ),
         256: _tiles(
             forward=((16, 64, 4, 2), (64, 32, 4, 2), (128, 32, 8, 2)),
@@ -115,20 +115,20 @@ TILES: Mapping[str, Mapping[int, Tiles]] = {
         32: _tiles(
             forward=((16, 64, 4, 2), (64, 64, 8, 2), (128, 32, 8, 2)),
             queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 8, 2), (64, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
         ),
         64: _tiles(
             forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
             queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+            keys=((64, 16, 4, 2), (64, 64, 8, 2), (64, 128, 8, 2)),
+            pairs=((16, 16, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
         ),
         128: _tiles(
             forward=((16, 64, 4, 2), (64, 64, 8, 2), (128, 64, 8, 3)),
             queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
             keys=((64, 16, 4, 2), (64, 64, 8, 2), (32, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
+            pairs=((16, 16, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
         ),
         256: _tiles(
             forward=((16, 64, 4, 2), (64, 64, 8, 2), (128, 32, 8, 2)),
@@ -208,15 +208,19 @@ def safe_tiles(dim: int) -> Tiles:
     return _at(SAFE, dim)
 
 
-def tile_table(name: str, targets: Sequence[Target], dim: int) -> str:
+def tile_table(name: str, targets: Sequence[Target], dim: int, heavy: bool = False) -> str:
     """Return the table of tile sizes that a file of kernels holds, as source.
 
     Args:
         name: of the table.
         targets: whose tiles it lists besides those that fit every card.
         dim: the larger head dim.
+        heavy: whether a pair takes more registers than a scaled product and a term added to it;
+            then gradients have the tiles of shorter sides, and more threads for them.
     """
     listed = {str(target): tiles_for(target, dim) for target in targets}
+    if heavy:
+        listed = {target: _lighter(tiles, target) for target, tiles in listed.items()}
     safe = safe_tiles(dim)
     lines = [
         "# Per kernel: rows of q and of k in a tile, warps and stages, by the number of rows that",
@@ -230,6 +234,21 @@ def tile_table(name: str, targets: Sequence[Target], dim: int) -> str:
         lines.append(f"        None: {_row(safe[kind])},")
         lines.append("    },")
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _lighter(tiles: Tiles, target: str) -> Tiles:
+    """Return tiles that leave more registers to a pair; AMD has none to win by more threads."""
+    short, middle, _ = LENGTHS
+    keys, queries = tiles["keys"], tiles["queries"]
+    of_keys = replace(keys[middle], queries=min(keys[middle].queries, 32))
+    of_queries = queries[middle]
+    if target.startswith("cuda"):
+        of_keys, of_queries = replace(of_keys, warps=8), replace(of_queries, warps=8)
+    return {
+        **tiles,
+        "keys": {short: keys[short], middle: of_keys, None: of_keys},
+        "queries": {short: queries[short], middle: of_queries, None: of_queries},
+    }
 
 
 def _at(table: Mapping[int, Tiles], dim: int) -> Tiles:

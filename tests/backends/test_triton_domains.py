@@ -88,19 +88,20 @@ WINDOWS: dict[str, Case] = {
 NEAR = "score = qk * 0.25 + table[h, jy - iy + 2, jx - ix + 2]"
 OF_5 = {"table": "[2, 5, 5]"}
 GRID_9 = "grid = [9, 10], domain = "
+GRID_5 = "grid = [5, 9], domain = "
 
 BOXES: dict[str, Case] = {
     "neighbourhood": Case(f"{GRID_9}neighborhood(3)", n=90, m=90, tile=(64, 64)),
     "with a table": Case(f"{GRID_9}neighborhood(5), {NEAR}", OF_5, n=90, m=90, tile=(64, 64)),
-    "by slot": Case(f"{GRID_9}neighborhood(3), score = qk + table[h, slot]", {"table": "[2, 9]"},
-                    n=90, m=90, tile=(64, 64)),
-    "even kernel": Case(f"{GRID_9}neighborhood([4, 3])", n=90, m=90, tile=(64, 64)),
-    "dilated": Case(f"{GRID_9}neighborhood(3, dilation = [2, 1]), score = qk - abs(ix - jx)",
-                    n=90, m=90, tile=(32, 64)),
-    "clamped": Case(f"{GRID_9}neighborhood(3, edge = clamp)", n=90, m=90, tile=(64, 64)),
-    "clamped, dilated": Case(f"{GRID_9}neighborhood(3, edge = clamp, dilation = 3)", n=90, m=90),
+    "by slot": Case(f"{GRID_5}neighborhood(3), score = qk + table[h, slot]", {"table": "[2, 9]"},
+                    n=45, m=45, tile=(64, 64)),
+    "even kernel": Case(f"{GRID_5}neighborhood([4, 3])", n=45, m=45, tile=(64, 64)),
+    "dilated": Case(f"{GRID_5}neighborhood(3, dilation = [2, 1]), score = qk - abs(ix - jx)",
+                    n=45, m=45, tile=(32, 64)),
+    "clamped": Case(f"{GRID_5}neighborhood(3, edge = clamp)", n=45, m=45, tile=(64, 64)),
+    "clamped, dilated": Case(f"{GRID_5}neighborhood(3, edge = clamp, dilation = 3)", n=45, m=45),
     "clamped, with a table": Case(
-        f"{GRID_9}neighborhood(3, edge = clamp), {NEAR}", OF_5, n=90, m=90, tile=(64, 64), b=2),
+        f"{GRID_5}neighborhood(3, edge = clamp), {NEAR}", OF_5, n=45, m=45, tile=(64, 64), b=2),
     "by query and slot": Case(
         f"{GRID}neighborhood(3), post = w + places[b, h, i, slot], score = qk + table[h, slot]",
         {"places": "[b, 2, 56, 9]", "table": "[2, 9]"}, tile=(64, 64), b=2),
@@ -197,8 +198,8 @@ def test_routes(name: str, harness: Harness) -> None:
 
 
 def test_gradients_of_routed_keys_are_the_same_in_every_run(harness: Harness) -> None:
-    site = ROUTES["regions"].site(harness)
-    entry = harness.interpreted(site, (32, 32))
+    site = ROUTES["other keys"].site(harness)
+    entry = harness.interpreted(site, (16, 16))
     given = harness.inputs(site, {"b": 1}, torch.float32)
     first, second = (harness.run(entry, given, torch.float32) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
@@ -209,11 +210,11 @@ def test_boxes(name: str, harness: Harness) -> None:
     check(BOXES[name], harness, torch.float32)
 
 
-@pytest.mark.parametrize("name", ["with a table", "clamped", "overlapping"])
+@pytest.mark.parametrize("name", ["clamped", "overlapping"])
 def test_boxes_in_half_precision(name: str, harness: Harness) -> None:
     check(BOXES[name], harness, torch.float16)
 
 
-@pytest.mark.parametrize("name", ["shifted", "stripes", "masked"])
+@pytest.mark.parametrize("name", ["shifted", "stripes"])
 def test_windows_in_half_precision(name: str, harness: Harness) -> None:
     check(WINDOWS[name], harness, torch.float16)
