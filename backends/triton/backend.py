@@ -1,4 +1,8 @@
-"""The Triton backend: generated kernels for softmax over keys, forward and backward."""
+"""The Triton backend: generated kernels, forward and backward, of one of two templates.
+
+The resident template keeps one side in a tile and streams the other once; the other template
+walks tiles of keys by tiles of queries.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,14 @@ from collections.abc import Iterator, Sequence
 from attnc.backends.triton import shared
 from attnc.backends.triton.configs import tile_table
 from attnc.backends.triton.launcher import backward_launcher, forward_launcher
+from attnc.backends.triton.operation import Operation
 from attnc.backends.triton.operator import operators, plain_kernel
 from attnc.backends.triton.pieces import is_uneven
-from attnc.backends.triton.problem import Problem, digest
-from attnc.backends.triton.refusals import reasons_against
+from attnc.backends.triton.problem import Problem
+from attnc.backends.triton.resident import template
+from attnc.backends.triton.resident.problem import Resident
 from attnc.backends.triton.streams import Stream
+from attnc.backends.triton.templates import prepared, reasons_against
 from attnc.compiler.kernel import Answer, Backend, Kernel, No, Site, Target, Yes
 
 SPACE = "\n" * 3
@@ -31,11 +38,13 @@ class TritonBackend:
         self.fallback, self.cards = fallback, tuple(cards)
 
     def can(self, site: Site, target: Target) -> Answer:
-        """Say yes on a GPU to a softmax over keys with head dims up to 256."""
+        """Say yes on a GPU to what one of the templates computes; the first that does is taken."""
         against = reasons_against(site, target)
         if against:
             return No(tuple(against))
-        problem = digest(site)
+        problem = prepared(site)
+        if isinstance(problem, Resident):
+            return Yes(tuple(template.reasons_for(problem)))
         return Yes(tuple(_reasons_for(problem)))
 
     def build(self, site: Site, target: Target) -> Kernel:
@@ -44,19 +53,26 @@ class TritonBackend:
         Parts of the source stand two blank lines apart; those that are the same for several
         sites are the same text.
         """
-        problem = digest(site)
+        problem, parts = _parts(site, (target, *self.cards), self.fallback is not None)
         plain = plain_kernel(self.fallback, problem, site) if self.fallback else None
-        widest = max(problem.dim, problem.width)
-        parts = [
-            *_shared(problem, plain is not None),
-            tile_table(problem.private("tiles"), (target, *self.cards), widest, _is_heavy(problem)),
-            *_kernels(problem, site),
-            *([plain.source] if plain else []),
-        ]
+        parts += [plain.source] if plain else []
         parts += operators(problem, site, parts, plain is not None)
         source = SPACE.join(part.strip("\n") for part in parts) + "\n"
         imports = {"from torch import Tensor", *(plain.imports if plain else ())}
         return Kernel(self.name, site.name, source, tuple(sorted(imports)))
+
+
+def _parts(site: Site, targets: Sequence[Target], with_plain: bool) -> tuple[Operation, list[str]]:
+    """Return a site prepared by its template, and the sources up to the operators."""
+    problem = prepared(site)
+    if isinstance(problem, Resident):
+        return problem, template.parts(problem, targets, with_plain)
+    widest = max(problem.dim, problem.width)
+    return problem, [
+        *_shared(problem, with_plain),
+        tile_table(problem.private("tiles"), targets, widest, _is_heavy(problem)),
+        *_kernels(problem, site),
+    ]
 
 
 def _is_heavy(problem: Problem) -> bool:

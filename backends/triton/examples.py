@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import (
+    All,
     Attention,
     Causal,
     Constant,
@@ -16,6 +17,7 @@ from attnc.dsl.attention import (
     Load,
     Neighborhood,
     ScoreTree,
+    SoftmaxBoth,
     Source,
     Windows,
 )
@@ -72,6 +74,19 @@ def _site(dim: int, score: ScoreTree, tensors: dict[str, TensorType]) -> Site:
     stream = TensorType((BATCH, HEADS, LENGTH, dim))
     attention = Attention((Source(Causal(), score),), tensors=tuple(tensors))
     return Site("attend", attention, stream, ((stream, stream),), tuple(tensors.values()))
+
+
+def duplex(dim: int, stays: int) -> Site:
+    """Return tokens and latents, `stays` or fewer, that read each other under a learned scale."""
+    tokens = TensorType((BATCH, HEADS, LENGTH, dim))
+    latents = TensorType((BATCH, HEADS, stays - 1, dim))
+    score = make("mul", Dot(), Load("heat", (Coordinate("h"),)))
+    attention = Attention(
+        (Source(All(), score),), normaliser=SoftmaxBoth(), tensors=("heat",),
+        outputs=("out", "back"),
+    )  # fmt: skip
+    heat = TensorType((HEADS,))
+    return Site("attend", attention, tokens, ((latents, latents),), (heat,), tokens)
 
 
 EXAMPLES: tuple[Callable[[int], Site], ...] = (causal, causal_table, windows, neighborhood)

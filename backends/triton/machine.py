@@ -19,7 +19,7 @@ from triton.compiler import ASTSource, CompiledKernel, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from attnc.backends.triton.configs import CAPABILITIES
-from attnc.backends.triton.problem import digest
+from attnc.backends.triton.templates import prepared
 from attnc.compiler.kernel import Site, Target
 from attnc.compiler.memory import import_package
 from attnc.compiler.sites import site_types
@@ -81,7 +81,7 @@ def _launches(
     module: ModuleType, site: Site, target: Target, dtype: torch.dtype, sizes: Mapping[str, int]
 ) -> list[_Recorder]:
     """Run the launchers on tensors without storage."""
-    problem = digest(site)
+    problem = prepared(site)
     names = vars(module)
     kept = {name: each for name, each in names.items() if _is_kernel(each)}
     recorders = {name: _Recorder(each) for name, each in kept.items()}
@@ -93,7 +93,7 @@ def _launches(
         results = names[problem.private("launch")](*inputs)
         results = results if isinstance(results, tuple) else (results,)
         by_name = dict(zip(problem.results, results, strict=True))
-        grads = results[: 1 + problem.with_lse]
+        grads = (by_name[name] for name in problem.differentiable)
         saved = (by_name[name] for name in problem.saved)
         wanted = ([True] * len(problem.learned),) if problem.learned else ()
         names[problem.private("launch_backward")](*grads, *inputs, *saved, *wanted)

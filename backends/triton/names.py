@@ -22,7 +22,7 @@ RESERVED = frozenset({
     "plain_gradients", "parts", "ctx", "inputs", "output", "grads", "place_block", "block", "start",
     "slot", "slots", "slot_i", "slot_j", "slots_i", "slots_j", "token", "exists", "length", "item",
     "pack", "programs", "x", "y", "z", "w", "dp", "ds", "share", "extra", "sums", "normal", "added",
-    "sink", "depth", "height", "width", "count", "once", "rows_naming",
+    "sink", "depth", "vq", "height", "width", "count", "once", "rows_naming",
 })  # fmt: skip
 """Names that generated code uses itself, each also with digits after it."""
 
@@ -65,9 +65,9 @@ class Names:
         arguments: names of all tensor arguments of the entry, in order.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, reserved: frozenset[str] = frozenset()) -> None:
         tags = [""] if len(site.sources) == 1 else [str(at) for at in range(len(site.sources))]
-        self.tensors = _captured(site)
+        self.tensors = _captured(site, RESERVED | reserved)
         shapes: list[Shape] = [site.q.shape]
         self.arguments = ["q"]
         self._sizes: dict[Size, str] = {site.q.shape[2]: "n", site.q.shape[1]: "heads"}
@@ -78,6 +78,9 @@ class Names:
             self._sizes.setdefault(k.shape[2], f"m{tag}")
             self._hosts[f"m{tag}"] = f"k{tag}.shape[2]"
             self._hosts[f"group{tag}"] = f"heads // k{tag}.shape[1]"
+        if site.vq is not None:
+            self.arguments.append("vq")
+            shapes.append(site.vq.shape)
         self.arguments += [each.name for each in self.tensors.values()]
         shapes += [each.shape for each in self.tensors.values()]
         self._recipes = Sizes(shapes)
@@ -140,11 +143,11 @@ class Names:
                 return str(number)
 
 
-def _captured(site: Site) -> dict[str, Captured]:
+def _captured(site: Site, reserved: frozenset[str]) -> dict[str, Captured]:
     found: dict[str, Captured] = {}
     taken: set[str] = set()
     for tensor, type_ in zip(site.attention.tensors, site.tensors, strict=True):
-        name = _identifier(tensor)
+        name = _identifier(tensor, reserved)
         while name in taken:
             name += "_"
         found[tensor] = Captured(tensor, name, type_.shape, type_.dtype)
@@ -152,9 +155,9 @@ def _captured(site: Site) -> dict[str, Captured]:
     return found
 
 
-def _identifier(text: str) -> str:
+def _identifier(text: str, reserved: frozenset[str]) -> str:
     name = re.sub(r"\W", "_", text).lstrip("_") or "tensor"
     plain = name.rstrip("0123456789_")
-    if plain in RESERVED or not plain or keyword.iskeyword(name) or name[0].isdigit():
+    if plain in reserved or not plain or keyword.iskeyword(name) or name[0].isdigit():
         return f"tensor_{name}"
     return name

@@ -16,11 +16,11 @@ from textwrap import indent, wrap
 from attnc.backends.formula import formula
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.triton.layout import WIDTH, call, define, listing, settled
-from attnc.backends.triton.problem import Problem
+from attnc.backends.triton.operation import Operation
 from attnc.compiler.kernel import Backend, Kernel, Site, Target
 
 
-def plain_kernel(fallback: Backend, problem: Problem, site: Site) -> Kernel:
+def plain_kernel(fallback: Backend, problem: Operation, site: Site) -> Kernel:
     """Build the same attention for the CPU, as a function with the outputs of the operator."""
     outputs = _plain_results(problem)
     attention = replace(site.attention, outputs=outputs)
@@ -29,7 +29,7 @@ def plain_kernel(fallback: Backend, problem: Problem, site: Site) -> Kernel:
 
 
 def operators(
-    problem: Problem, site: Site, parts: Sequence[str], with_plain: bool
+    problem: Operation, site: Site, parts: Sequence[str], with_plain: bool
 ) -> Iterator[str]:
     """Yield the sources of everything from the operators to the entry.
 
@@ -49,16 +49,12 @@ def operators(
     yield _entry(problem, site, namespace)
 
 
-def _fakes(problem: Problem) -> Iterator[str]:
-    made = dict.fromkeys(("out", "normal"), f"token_rows(q, {problem.width})")
-    results = [made.get(name, "by_query(q)") for name in problem.results]
+def _fakes(problem: Operation) -> Iterator[str]:
+    results = [problem.fakes[name] for name in problem.results]
     doc = "Shapes of the results."
     yield _host(problem, "fake", problem.names.arguments, doc, [listing("return ", results)])
-    lines = [f"grad_q = token_rows(q, {problem.dim})"]
-    for stream in problem.streams:
-        k, v = stream.own("k"), stream.own("v")
-        lines.append(f"grad_{k} = token_rows({k}, {problem.dim})")
-        lines.append(f"grad_{v} = token_rows({v}, {problem.width})")
+    widths = problem.widths
+    lines = [f"grad_{name} = token_rows({name}, {widths[name]})" for name in problem.inputs]
     for number, name in enumerate(problem.learned):
         lines.append(f"grad_{name} = if_wanted(torch.empty_like({name}), wanted[{number}])")
     lines.append(listing("return ", problem.gradients))
@@ -66,28 +62,24 @@ def _fakes(problem: Problem) -> Iterator[str]:
     yield _host(problem, "backward_fake", problem.backward_arguments, doc, lines)
 
 
-def _cpu(problem: Problem) -> str:
+def _cpu(problem: Operation) -> str:
     plain = f"{problem.private('plain')}({', '.join(problem.names.arguments)})"
     given = _plain_results(problem)
-    empty = {  # for the backward pass of the kernels alone
-        "out": "relaid(out)", "lse": "lse", "sums": "by_query(q).zero_()",
-        "normal": "torch.zeros_like(relaid(out))",
-    }  # fmt: skip
-    returned = listing("return ", [empty[name] for name in problem.results])
+    # the others are for the backward pass of the kernels alone
+    values = {name: f"{problem.fakes[name]}.zero_()" for name in problem.results}
+    values |= {name: _PLAIN[name] for name in given}
+    returned = listing("return ", [values[name] for name in problem.results])
     lines = [f"{', '.join(given)} = {plain}", returned]
     return _host(problem, "cpu", problem.names.arguments, "The result on the CPU.", lines)
 
 
-def _autograd(problem: Problem, namespace: str, with_plain: bool) -> Iterator[str]:
-    saved = "*inputs"
-    if problem.saved:
-        saved += ", *output" + ("[1:]" if problem.adds else "")
-    keep = [f"ctx.save_for_backward({saved})"]
+def _autograd(problem: Operation, namespace: str, with_plain: bool) -> Iterator[str]:
+    keep = [call("ctx.save_for_backward", ["*inputs", *_saved(problem)])]
     doc = "Keep what the backward pass needs."
     yield _host(problem, "save", ["ctx", "inputs", "output"], doc, keep)
     names = problem.names.arguments
     grads = [f"grad_{name}" for name in problem.results]
-    passed = [*grads[: 1 + problem.with_lse], "*ctx.saved_tensors"]
+    passed = [*map(_dense, problem.differentiable), "*ctx.saved_tensors"]
     lines = [_on_the_cpu(problem)] if with_plain else []
     if problem.learned:
         needed = [f"ctx.needs_input_grad[{names.index(name)}]" for name in problem.learned]
@@ -99,22 +91,47 @@ def _autograd(problem: Problem, namespace: str, with_plain: bool) -> Iterator[st
     yield _host(problem, "backward", ["ctx", *grads], "Gradients of all arguments.", lines)
 
 
-def _plain_results(problem: Problem) -> tuple[str, ...]:
+def _dense(result: str) -> str:
+    """Return the gradient of a result; those of statistics, read without strides, may have any."""
+    return f"grad_{result}.contiguous()" if result in ("lse", "scores") else f"grad_{result}"
+
+
+def _saved(problem: Operation) -> Iterator[str]:
+    """Yield what of the output is saved."""
+    places = [problem.results.index(name) for name in problem.saved]
+    first = places[0] if places else 0
+    if len(places) > 1 and places == [*range(first, len(problem.results))]:
+        yield f"*output[{first}:]" if first else "*output"
+    else:
+        yield from (f"output[{place}]" for place in places)
+
+
+_PLAIN = {
+    "out": "relaid(out)", "back": "relaid(back)", "lse": "lse", "scores": "scores.contiguous()",
+    "index": "index.contiguous()",
+}  # fmt: skip
+"""Results that plain functions give, too, laid out as by launchers; `index` comes last."""
+
+
+def _plain_results(problem: Operation) -> tuple[str, ...]:
     """Return what of the results the plain function gives, too."""
-    return tuple(name for name in problem.results if name in ("out", "lse"))
+    return tuple(name for name in problem.results if name in _PLAIN)
 
 
-def _on_the_cpu(problem: Problem) -> str:
+def _on_the_cpu(problem: Operation) -> str:
     """Return statements for gradients of the plain function, outside of any operator."""
     count = len(problem.saved)
     saved = f"ctx.saved_tensors[:-{count}]" if count else "ctx.saved_tensors"
-    grads = [f"grad_{name}" for name in _plain_results(problem)]
+    plain, results = problem.private("plain"), _plain_results(problem)
+    grads = [f"grad_{name}" for name in results if name != "index"]
     given = f"({', '.join(grads)})" if len(grads) > 1 else grads[0]
-    passed = [problem.private("plain"), saved, "ctx.needs_input_grad", given]
+    if "index" in results:
+        plain, given = f"lambda *given: {plain}(*given)[:-1]", f"({', '.join(grads)},)"
+    passed = [plain, saved, "ctx.needs_input_grad", given]
     return "if not grad_out.is_cuda:\n" + indent(call("return plain_gradients", passed, 2), "    ")
 
 
-def _returned(problem: Problem, name: str) -> str:
+def _returned(problem: Operation, name: str) -> str:
     if name in problem.inputs:
         return f"grad_{name}"
     if name in problem.learned:
@@ -122,7 +139,7 @@ def _returned(problem: Problem, name: str) -> str:
     return "None"
 
 
-def _registration(problem: Problem, namespace: str, with_plain: bool) -> str:
+def _registration(problem: Operation, namespace: str, with_plain: bool) -> str:
     """Return the statements that make the two operators known to torch."""
     of = problem.private
     results = ["Tensor"] * len(problem.results)
@@ -174,7 +191,7 @@ def _found(namespace: str, operator: str) -> str:
     return f"torch.ops.{namespace}.{operator.removesuffix('_op')}"
 
 
-def _entry(problem: Problem, site: Site, namespace: str) -> str:
+def _entry(problem: Operation, site: Site, namespace: str) -> str:
     """Return the function that models call."""
     function = TorchFunction(site)
     outputs = site.attention.outputs
@@ -182,12 +199,12 @@ def _entry(problem: Problem, site: Site, namespace: str) -> str:
     if outputs == ("out",):
         called = function.call(op, function.parameters, "return ")
         return function.source(formula(site.attention), called + "[0]" * (len(problem.results) > 1))
-    made = ", ".join(["out", "lse", *("_" for _ in problem.results[2:])])
+    made = ", ".join(name if name in outputs else "_" for name in problem.results)
     function.line(f"{made} = " + function.call(op, function.parameters, f"{made} = "))
     return function.source(formula(site.attention), ", ".join(outputs))
 
 
 def _host(
-    problem: Problem, name: str, parameters: Sequence[str], doc: str, body: Sequence[str]
+    problem: Operation, name: str, parameters: Sequence[str], doc: str, body: Sequence[str]
 ) -> str:
     return define(problem.private(name), parameters, doc, body, decorator="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from attnc.backends.triton.expressions import Formula
@@ -61,6 +61,12 @@ class Problem:
         return ("q", *(name for pair in pairs for name in pair))
 
     @property
+    def widths(self) -> Mapping[str, int]:
+        """Input -> its last size."""
+        values = {each.own("v") for each in self.streams}
+        return {name: self.width if name in values else self.dim for name in self.inputs}
+
+    @property
     def statistics(self) -> list[str]:
         """What backward kernels need of each query: one in all, or one per summed source."""
         return self._of_rows(self.rule.statistic) if self.rule.statistic else []
@@ -99,6 +105,17 @@ class Problem:
         return ["out", *self.statistics, *normal]
 
     @property
+    def fakes(self) -> Mapping[str, str]:
+        """Result -> expression of an empty one."""
+        made = dict.fromkeys(("out", "normal"), f"token_rows(q, {self.width})")
+        return {name: made.get(name, "by_query(q)") for name in self.results}
+
+    @property
+    def differentiable(self) -> list[str]:
+        """Results whose gradients the backward pass takes."""
+        return ["out", *(["lse"] if self.with_lse else [])]
+
+    @property
     def normal(self) -> str:
         """The result of what delta is the product with: out, less what post adds."""
         return "normal" if self.adds else "out"
@@ -124,7 +141,7 @@ class Problem:
     @property
     def backward_arguments(self) -> list[str]:
         """Names of all that the backward pass takes."""
-        grads = ["grad_out", *(["grad_lse"] if self.with_lse else [])]
+        grads = [f"grad_{name}" for name in self.differentiable]
         wanted = ["wanted"] if self.learned else []
         return [*grads, *self.names.arguments, *self.saved, *wanted]
 
@@ -147,13 +164,17 @@ class Problem:
         return list(dict.fromkeys(each))
 
 
-def digest(site: Site) -> Problem:
+def digest(site: Site, reserved: frozenset[str] = frozenset()) -> Problem:
     """Prepare a site.
+
+    Args:
+        site: as the planner sees it.
+        reserved: names that a template uses itself, besides those that all do.
 
     Raises:
         Unknown: a size that scores need cannot be told from the tensors' shapes.
     """
-    names = Names(site)
+    names = Names(site, reserved)
     attention = site.attention
     summed = attention.join == "sum" and (
         len(attention.sources) > 1 or attention.sources[0].weight is not None

@@ -22,7 +22,7 @@ WIDEST = 256
 def reasons_against(site: Site, target: Target) -> list[str]:
     """Return why the site cannot be computed on the target; none where it can."""
     return [
-        *_of_target(target),
+        *of_target(target),
         *_of_weights(site),
         *_of_shapes(site),
         *_of_outputs(site),
@@ -30,7 +30,8 @@ def reasons_against(site: Site, target: Target) -> list[str]:
     ]
 
 
-def _of_target(target: Target) -> Iterator[str]:
+def of_target(target: Target) -> Iterator[str]:
+    """Yield why no kernel runs on a target."""
     if target.kind == "cpu":
         yield "no GPU; Triton runs on a CPU in its interpreter only, which is for tests"
     elif str(target) not in CAPABILITIES:

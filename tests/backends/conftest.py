@@ -77,7 +77,7 @@ class Harness:
     def site(call: str, inputs: Mapping[str, str]) -> Site:
         """Return the site of `attend(...)` in a spec with these inputs."""
         declared = "".join(f" input {name}: {of}\n" for name, of in inputs.items())
-        made = ["o", "l"] if "outputs" in call else ["o"]
+        made = ["o", *(["back"] if "vq" in call else []), *(["l"] if "outputs" in call else [])]
         outputs = "".join(f" output {name}_out = {name}\n" for name in made)
         text = f"model m {{\n{declared} {', '.join(made)} = {call}\n{outputs}}}"
         graph = attnc.check(attnc.loads(text, "m.attn"))

@@ -1,0 +1,71 @@
+"""What the boundary to torch needs of a site, whatever template computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from attnc.backends.triton.names import Names
+
+
+class Operation(Protocol):
+    """A forward and a backward launcher, and what they take and give."""
+
+    @property
+    def name(self) -> str:
+        """Name of the entry."""
+        ...
+
+    @property
+    def names(self) -> Names:
+        """Names of tensors and sizes."""
+        ...
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """Names of q, k, v of all sources and vq, in the order of the arguments."""
+        ...
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Input -> its last size."""
+        ...
+
+    @property
+    def results(self) -> Sequence[str]:
+        """What the operator gives: outputs as the spec calls them, then what is for gradients."""
+        ...
+
+    @property
+    def fakes(self) -> Mapping[str, str]:
+        """Result -> expression of an empty one."""
+        ...
+
+    @property
+    def differentiable(self) -> Sequence[str]:
+        """Results whose gradients the backward pass takes."""
+        ...
+
+    @property
+    def saved(self) -> Sequence[str]:
+        """Results that the backward pass takes, in the order of the results."""
+        ...
+
+    @property
+    def learned(self) -> Sequence[str]:
+        """Captured tensors that the loss reaches, by generated name in argument order."""
+        ...
+
+    @property
+    def gradients(self) -> Sequence[str]:
+        """Names of all gradients, in the order of the arguments."""
+        ...
+
+    @property
+    def backward_arguments(self) -> Sequence[str]:
+        """Names of all that the backward launcher takes."""
+        ...
+
+    def private(self, name: str) -> str:
+        """Return the name of a function of this site."""
+        ...

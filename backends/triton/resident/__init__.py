@@ -1,0 +1,1 @@
+"""One side stays in a tile, the other is streamed once: latents, duplex, reversed, hard."""

@@ -1,0 +1,54 @@
+"""The resident template: why it is chosen, and its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attnc.backends.triton import shared
+from attnc.backends.triton.resident import shared as own
+from attnc.backends.triton.resident.configs import tile_table
+from attnc.backends.triton.resident.launcher import backward_launcher, forward_launcher
+from attnc.backends.triton.resident.problem import Resident
+from attnc.compiler.kernel import Target
+
+
+def reasons_for(problem: Resident) -> Iterator[str]:
+    """Yield why the template is a good choice."""
+    one, other = ("keys", "queries") if problem.stays.token == "j" else ("queries", "keys")
+    yield f"{problem.count} {one} stay in a tile; the {other} are read once, split over programs"
+    if len(problem.readings) > 1:
+        yield "both results come from one product of scores"
+    yield "forward and backward are one kernel each, deterministic: no atomics"
+    if "scores" in problem.outputs:
+        yield "scores are stored because they are asked for"
+
+
+def parts(problem: Resident, targets: Sequence[Target], with_plain: bool) -> list[str]:
+    """Return the sources up to the operators."""
+    widest = max(problem.widths.values())
+    by_key = problem.stays.token == "j"
+    formulas = [each.definition for each in problem.stream.formulas() if each.definition]
+    return [
+        *shared.HOST,
+        shared.IMPORTS,
+        *shared.DEVICE,
+        *((shared.RELAID, shared.PLAIN_GRADIENTS) if with_plain else ()),
+        *((shared.IF_WANTED, shared.READ_GRADIENT) if problem.learned else ()),
+        own.STORE_PART,
+        own.SPLIT_ROWS,
+        *_host(problem),
+        *problem.base.shared(),
+        tile_table(problem.private("tiles"), targets, widest, problem.rows, by_key),
+        *dict.fromkeys(formulas),
+        *forward_launcher(problem),
+        *backward_launcher(problem),
+    ]
+
+
+def _host(problem: Resident) -> Iterator[str]:
+    running = [each for each in problem.readings if not each.whole]
+    if any(not each.hard for each in running):
+        yield own.MERGED
+    if any(each.hard for each in running):
+        yield own.FIRST_BEST
+        yield own.TAKEN

@@ -1,0 +1,30 @@
+"""Which template computes a site: one that keeps a side in a tile, else that of tiles by tiles."""
+
+from __future__ import annotations
+
+from attnc.backends.triton import refusals
+from attnc.backends.triton.problem import Problem, digest
+from attnc.backends.triton.resident import choice
+from attnc.backends.triton.resident.problem import Resident, prepare
+from attnc.backends.triton.rules import rule_of
+from attnc.compiler.kernel import Site, Target
+
+
+def reasons_against(site: Site, target: Target) -> list[str]:
+    """Return why no template computes a site on a target; none where one does."""
+    of_target = [*refusals.of_target(target)]
+    of_resident = choice.reasons_against(site)
+    if not of_target and not of_resident:
+        return []
+    against = refusals.reasons_against(site, target)
+    others = of_resident if against and rule_of(site.attention.normaliser) is None else []
+    return [*dict.fromkeys((*against, *others))]
+
+
+def prepared(site: Site) -> Problem | Resident:
+    """Return a site as its template sees it."""
+    if choice.reasons_against(site):
+        return digest(site)
+    keys = choice.keys_stay(site)
+    assert keys is not None
+    return prepare(site, keys)
