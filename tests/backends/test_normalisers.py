@@ -335,6 +335,19 @@ def test_reversed_is_softmax_of_the_transposed_scores() -> None:
     torch.testing.assert_close(run(call, given)[0], wanted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("normaliser", ["softmax(keys)", "softmax(keys, sink = 1)", "argmax(keys)"])
+@pytest.mark.parametrize("cut", [0, 2, 5])
+def test_a_source_split_in_two_is_one(normaliser: str, cut: int) -> None:
+    given = tensors("attend(q, k, v)")
+    halves = {f"{name}{two}": part for name in "kv" for two, part in zip(
+        ("", "2"), (given[name][:, :, :cut], given[name][:, :, cut:]), strict=True
+    )}  # fmt: skip
+    call = f"attend(q, [source(k, v), source(k2, v2)], normalize = {normaliser})"
+    (whole,) = run(f"attend(q, k, v, normalize = {normaliser})", given)
+    (split,) = run(call, {"q": given["q"], **halves})
+    torch.testing.assert_close(split, whole, rtol=0, atol=1e-12)
+
+
 def test_softmax1_is_a_zero_key_with_a_zero_value() -> None:
     call = "attend(q, k, v, normalize = softmax(keys, sink = 0), scale = 0.7)"
     given = tensors(call)
