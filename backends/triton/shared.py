@@ -166,7 +166,8 @@ def rows_naming(index, count):
     named = torch.where(named < 0, count, named)
     named, order = named.sort(stable=True)
     numbers = torch.arange(count + 1, dtype=named.dtype, device=named.device)
-    starts = torch.searchsorted(named, numbers.expand(*named.shape[:-1], -1).contiguous())
+    numbers = numbers.expand(*named.shape[:-1], -1).contiguous()
+    starts = torch.searchsorted(named, numbers)
     return starts.int(), (order // index.shape[-1]).int()
 '''
 
