@@ -164,14 +164,6 @@ def test_blocks_are_attention_under_their_mask(name: str) -> None:
     torch.testing.assert_close(made(x), attention(p, x, bias(p)), rtol=1e-11, atol=1e-11)
 
 
-def routing(p: Weights, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the number of each token's region, and the products of the regions' means."""
-    q, k, _ = F.linear(x, p["qkv.weight"], p["qkv.bias"]).chunk(3, -1)
-    region = Y // 2 * 2 + X // 3
-    means = [torch.stack([t[:, region == r].mean(1) for r in range(4)], 1) for t in (q, k)]
-    return region, means[0] @ means[1].transpose(1, 2)
-
-
 def convolved(v: Tensor, p: Weights, name: str, near: Tensor) -> Tensor:
     """Convolve [b, n, c] on the map, tap by tap, with the pairs that `near` allows."""
     kernel = p[f"{name}.weight"]
@@ -183,46 +175,18 @@ def convolved(v: Tensor, p: Weights, name: str, near: Tensor) -> Tensor:
     return total
 
 
-ROUTED = "routed_attention(x, heads=2, grid=[4, 6], regions=[2, 2], chosen=2"
-
-
 def test_routed_attention_sees_the_regions_with_the_best_means() -> None:
-    made, x = model(f"{ROUTED})"), tokens()
+    call = "routed_attention(x, heads=2, grid=[4, 6], regions=[2, 2], chosen=2, lepe=3)"
+    made, x = model(call), tokens()
     p = weights(made)
-    region, products = routing(p, x)
-    chosen = F.one_hot(products.topk(2).indices, 4).sum(2).bool()
-    allowed = chosen[:, region][:, :, region][:, None]
-    expected = attention(p, x, only(allowed), DIM**-0.5)
-    torch.testing.assert_close(made(x), expected, rtol=1e-11, atol=1e-11)
-
-
-def test_soft_routing_shares_out_keys_and_values_of_chosen_regions() -> None:
-    made, x = model(f"{ROUTED}, soft=true, lepe=3)"), tokens()
-    p = weights(made)
-    region, products = routing(p, x)
-    products = products * DIM**-0.5
-    kept = products >= products.topk(2).values[..., -1:]
-    share = products.masked_fill(~kept, -torch.inf).softmax(-1)[:, region][:, :, region][:, None]
     q, k, v = F.linear(x, p["qkv.weight"], p["qkv.bias"]).chunk(3, -1)
-    scores = heads(q) @ heads(k).transpose(-2, -1) * DIM**-0.5 * share
-    out = scores.masked_fill(share == 0, -torch.inf).softmax(-1) * share @ heads(v)
-    out = out.transpose(1, 2).flatten(2) + convolved(v, p, "lepe", torch.tensor(True))
-    expected = F.linear(out, p["proj.weight"], p["proj.bias"])
-    torch.testing.assert_close(made(x), expected, rtol=1e-11, atol=1e-11)
-
-
-def test_routed_attention_may_see_averages_of_regions() -> None:
-    made, x = model(f"{ROUTED}, pooled=[1, 3], project=false)"), tokens()
-    p = weights(made)
-    region, products = routing(p, x)
-    q, k, v = F.linear(x, p["qkv.weight"], p["qkv.bias"]).chunk(3, -1)
-    pooling = F.one_hot(Y // 2 * 6 + X).double().T
-    k, v = (heads(pooling @ t / 2) for t in (k, v))
-    of_key = torch.tensor([r * 2 + c // 3 for r in range(2) for c in range(6)])
-    chosen = F.one_hot(products.topk(2).indices, 4).sum(2).bool()
-    allowed = chosen[:, region][:, :, of_key][:, None]
-    out = (heads(q) @ k.transpose(-2, -1) * DIM**-0.5 + only(allowed)).softmax(-1) @ v
-    torch.testing.assert_close(made(x), out.transpose(1, 2).flatten(2), rtol=1e-11, atol=1e-11)
+    region = Y // 2 * 2 + X // 3
+    means = [torch.stack([t[:, region == r].mean(1) for r in range(4)], 1) for t in (q, k)]
+    best = (means[0] @ means[1].transpose(1, 2)).topk(2).indices
+    allowed = F.one_hot(best, 4).sum(2).bool()[:, region][:, :, region][:, None]
+    seen = attention(p, x, only(allowed), DIM**-0.5)
+    nearby = convolved(v, p, "lepe", torch.tensor(True))
+    torch.testing.assert_close(made(x), seen + nearby @ p["proj.weight"].T, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize(("crossed", "stripe"), [("true", 2), ("true", 1), ("false", 2)])
