@@ -119,7 +119,7 @@ class Compilation:
         from attnc.compiler.recognise import recognise
 
         target = self.plan_target
-        lowered = lower(recognise(self.graph, target), function)
+        lowered = lower(recognise(self.graph, target, self.backends), function)
         return passes.run(lowered, target, print_after=self.print_after, show=self.show)
 
     @cached_property

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Union, cast
 
-from attnc.compiler.kernel import Target
+from attnc.compiler.choice import choose
+from attnc.compiler.kernel import Backend, Target
+from attnc.compiler.sites import site_of
 from attnc.dsl.graph import Arg, Body, Graph, Node, Value
 from attnc.dsl.liveness import values
 from attnc.dsl.ops import TABLE
+
+Edits = Mapping[Node, Sequence[Node]]
+"""What stands for some nodes of a body; all results that are still read are computed by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the graph is compiled for, and what can compute its attentions there."""
+
+    target: Target
+    backends: Sequence[Backend]
 
 
 @dataclass(frozen=True)
@@ -19,21 +32,28 @@ class Block:
     Attributes:
         makers: value -> the node that computes it; ports have none.
         uses: value -> how often nodes and results read it.
-        target: what the graph is compiled for.
+        machine: what the graph is compiled for.
     """
 
+    body: Body
     makers: dict[Value, Node]
     uses: dict[Value, int]
-    target: Target
+    machine: Machine
 
     @classmethod
-    def of(cls, body: Body, target: Target) -> Block:
+    def of(cls, body: Body, machine: Machine) -> Block:
         """Index a body."""
         uses: dict[Value, int] = {}
         read = (value for node in body.nodes for value in values(node.args))
         for value in (*read, *values(body.outputs), *body.exits.values()):
             uses[value] = uses.get(value, 0) + 1
-        return cls({value: node for node in body.nodes for value in node.results}, uses, target)
+        makers = {value: node for node in body.nodes for value in node.results}
+        return cls(body, makers, uses, machine)
+
+    @property
+    def target(self) -> Target:
+        """What the graph is compiled for."""
+        return self.machine.target
 
     def maker(self, value: object, *ops: str) -> Node | None:
         """Return the node that computes a value, if it is one of these operators."""
@@ -45,45 +65,73 @@ class Block:
         node = self.maker(value, *ops)
         return node if node and all(self.uses.get(each, 0) <= 1 for each in node.results) else None
 
+    def reader(self, value: Value) -> Node | None:
+        """Return the node that reads a value, if it alone does, and once."""
+        if self.uses.get(value, 0) != 1:
+            return None
+        return next((node for node in self.body.nodes if value in values(node.args)), None)
 
-Recogniser = Callable[[Node, Block], Sequence[Node] | None]
-"""Returns the nodes that stand for one, whose last computes the same values; none to keep it."""
+    def backend(self, attend: Node) -> str | None:
+        """Return the name of the backend that would compute an attention."""
+        verdicts = choose(site_of(attend), self.target, self.machine.backends)
+        return next((verdict.backend for verdict in verdicts if verdict.chosen), None)
 
 
-def rewritten(graph: Graph, recogniser: Recogniser, target: Target) -> Graph:
+Recogniser = Callable[[Node, Block], Union[Sequence[Node], Edits, None]]
+"""Returns the nodes that stand for one and compute the same values, or edits of several nodes; none
+to keep it."""
+
+
+def rewritten(graph: Graph, recogniser: Recogniser, machine: Machine) -> Graph:
     """Return the graph with a recogniser at work in every block; the same one if it found none."""
-    body = _Rewriter(recogniser, target).body(graph.body)
+    body = _Rewriter(recogniser, machine).body(graph.body)
     return graph if body is graph.body else replace(graph, body=body)
 
 
 @dataclass
 class _Rewriter:
     recogniser: Recogniser
-    target: Target
+    machine: Machine
 
     def __post_init__(self) -> None:
         self.done: dict[Body, Body] = {}
 
     def body(self, body: Body) -> Body:
         if body not in self.done:
-            self.done[body] = self._rewritten(body)
+            inner = edited(body, {
+                node: [replace(node, body=self.body(node.body))]
+                for node in body.nodes
+                if node.body is not None and self.body(node.body) is not node.body
+            })  # fmt: skip
+            self.done[body] = self._rewritten(inner)
         return self.done[body]
 
     def _rewritten(self, body: Body) -> Body:
-        block = Block.of(body, self.target)
-        nodes: list[Node] = []
-        for node in body.nodes:
-            nodes += self._nodes(node, block)
-        if all(one is other for one, other in zip(nodes, body.nodes, strict=False)):
-            return body
-        kept = _live(nodes, (*values(body.outputs), *body.exits.values()))
-        return replace(body, nodes=tuple(kept))
+        """Return the body when the recogniser finds nothing more in it."""
+        while edits := self._edits(Block.of(body, self.machine)):
+            body = edited(body, edits)
+        return body
 
-    def _nodes(self, node: Node, block: Block) -> Sequence[Node]:
-        if node.body is not None:
-            inner = self.body(node.body)
-            return (node,) if inner is node.body else (replace(node, body=inner),)
-        return self.recogniser(node, block) or (node,)
+    def _edits(self, block: Block) -> Edits:
+        edits: dict[Node, Sequence[Node]] = {}
+        for node in block.body.nodes:
+            found = None if node in edits else self.recogniser(node, block)
+            if found is None:
+                continue
+            more = found if isinstance(found, Mapping) else {node: found}
+            if edits.keys().isdisjoint(more):
+                edits.update(more)
+        return edits
+
+
+def edited(body: Body, edits: Edits, **changes: object) -> Body:
+    """Return a body with edits made, and other changes to its fields; the same one without any."""
+    if not edits and not changes:
+        return body
+    nodes = [each for node in body.nodes for each in edits.get(node, (node,))]
+    changed = replace(body, nodes=tuple(nodes), **changes)  # type: ignore[arg-type]
+    kept = _live(changed.nodes, (*values(changed.outputs), *changed.exits.values()))
+    return replace(changed, nodes=tuple(kept))
 
 
 def _live(nodes: Iterable[Node], results: Iterable[Value]) -> list[Node]:
