@@ -28,6 +28,7 @@ from attnc.compiler.emit.code import (
     Unary,
     dotted,
     fixed,
+    walk,
 )
 
 MODULES: tuple[tuple[str, ModuleType], ...] = (
@@ -105,14 +106,21 @@ def _items(values: tuple[object, ...], said: Expr | None, role: Role) -> tuple[E
     return tuple(argument(value, said, role) for value in values)
 
 
+def _listed(values: tuple[object, ...], said: Expr | None, role: Role) -> tuple[Expr, ...]:
+    """Return the items of a list; where the spec has one as long, each knows its place there."""
+    lists = [part.items for part in walk(said) if isinstance(part, ListOf)]
+    same = next((items for items in lists if len(items) == len(values)), (said,) * len(values))
+    return tuple(argument(value, place, role) for value, place in zip(values, same, strict=True))
+
+
 def _slice(value: slice, said: Expr | None, role: Role) -> Expr:
     parts = (value.start or None, value.stop, value.step)
     return Slice(*(None if part is None else argument(part, said, role) for part in parts))
 
 
 _CONTAINERS: Mapping[type, Callable[..., Expr]] = {
-    tuple: lambda value, said, role: TupleOf(_items(value, said, role)),
-    list: lambda value, said, role: ListOf(_items(tuple(value), said, role)),
+    tuple: lambda value, said, role: TupleOf(_listed(value, said, role)),
+    list: lambda value, said, role: ListOf(_listed(tuple(value), said, role)),
     slice: _slice,
     dict: lambda value, said, role: DictOf(
         tuple((str(key), argument(item, said, role)) for key, item in value.items())

@@ -144,7 +144,8 @@ class Roller:
         order = list(self.lists)
         ordered = sorted(items, key=lambda item: order.index(flat(cast(Index, item).base)))
         ranges = tuple(self._part(item, turns) for item in ordered)
-        iterable = ranges[0] if len(ranges) == 1 else Call(Name("zip"), ranges)
+        strict = (("strict", fixed(True)),)
+        iterable = ranges[0] if len(ranges) == 1 else Call(Name("zip"), ranges, strict)
         return For(tuple(items[item] for item in ordered), iterable, inner)
 
     def _part(self, first: Expr, turns: int) -> Expr:

@@ -89,6 +89,7 @@ class Parameters:
         self.names = {name: tuple(each[name] for each in settings) for name in shared}
         self.found: dict[str, Column] = {}
         self._made: dict[tuple[object, ...], Expr] = {}
+        self._in_notes: dict[str, None] = {}
 
     def expression(self, column: Column, literal: Literal, wish: str) -> Expr:
         """Return what stands for a literal: itself, or an expression over parameters.
@@ -111,15 +112,17 @@ class Parameters:
         """Return what stands for a size in a comment: a number, a name, or `_` if it varies.
 
         Args:
-            shares: the size may be the width of a head, a quotient of a size and a parameter.
+            shares: the size may be the width of a head, a quotient of a size and of one that was
+                noted.
         """
-        sizes = {name: self.names[name] for name in self.sizes_in_order()}
-        equal = [name for name, known in sizes.items() if _exact(known) == _exact(column)]
-        if len(equal) == 1 and column[0] != 1:
+        shown = [*self.sizes_in_order(), *(name for name in self.found if name not in self.sizes)]
+        known = self.names | self.found
+        equal = [name for name in shown if _exact(known[name]) == _exact(column)]
+        if _is_constant(column) and (column[0] == 1 or len(equal) > 1):
+            return Literal(column[0])
+        if equal:
+            self._in_notes.setdefault(equal[0])
             return Name(equal[0])
-        for name, known in self.found.items():
-            if _exact(known) == _exact(column):
-                return Name(name)
         made = self._made.get(_exact(column)) or (self._share(column) if shares else None)
         if made is not None:
             return made
@@ -192,9 +195,9 @@ class Parameters:
         return all(_exact((evaluate(expr, row),)) == _exact((value,)) for row, value in rows)
 
     def _share(self, column: Column) -> Expr | None:
-        """Return a quotient of a size and another parameter that gives a column, or none."""
+        """Return a quotient of a size and one that was noted that gives a column, or none."""
         sizes = [name for name in self.sizes_in_order() if name in self.found]
-        others = [name for name in self.names if name in self.found]
+        others = [name for name in self._in_notes if name in self.found]
         shares = (Binary("//", Name(a), Name(b)) for a, b in product(sizes, others) if a != b)
         return next((share for share in shares if self._gives(share, column)), None)
 

@@ -29,6 +29,7 @@ from attnc.compiler.emit.code import (
 )
 from attnc.compiler.emit.declared import Declared
 from attnc.compiler.emit.holdings import positional
+from attnc.compiler.emit.notes import agreeing, without_notes
 from attnc.compiler.emit.parameters import Column, Parameters
 
 AnyItem = TypeVar("AnyItem")
@@ -73,8 +74,8 @@ class Class:
 
 
 def skeleton(code: ClassCode) -> object:
-    """Return what codes must share to be one class: all but their literals."""
-    bare = rewrite((*code.init, *code.forward), _blank)
+    """Return what codes must share to be one class: all but their literals and comments."""
+    bare = rewrite((*code.init, *without_notes(code.forward)), _blank)
     ports = tuple((port.name, port.annotation) for port in code.ports)
     return bare, ports, code.returns, code.tables, code.exits
 
@@ -90,6 +91,7 @@ def unify(name: str, codes: Sequence[ClassCode], said: Declared, is_top: bool = 
         said: what the block declares.
         is_top: it is the model itself, which is what it is: it takes no parameters.
     """
+    codes = agreeing(codes)
     first = codes[0]
     sizes = frozenset(first.body.dims)
     settings = [{} if is_top else code.settings for code in codes]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from torch import fx
 
+import attnc
+from attnc.api import Compilation
 from attnc.compiler.emit.code import (
     Assign,
     Expr,
@@ -15,8 +18,10 @@ from attnc.compiler.emit.code import (
     Role,
     Statement,
     TupleOf,
+    literals_in,
     rewrite,
 )
+from attnc.compiler.emit.expressions import call_method
 from attnc.compiler.emit.flow import Flow, Line, Step
 from attnc.compiler.emit.layout import lines_of
 from attnc.compiler.emit.loops import Roller
@@ -129,8 +134,43 @@ def test_a_note_names_the_width_of_a_head() -> None:
     parameters = Parameters(ONE, frozenset({"d"}))
     for value, said in ((384, "f(d)"), (6, "f(heads)")):
         parameters.expression((value,), Literal(value, read_spec(said)), "size")
+    assert flat(parameters.note((64,), shares=True)) == "64"
+    assert flat(parameters.note((6,))) == "heads"
     assert flat(parameters.note((64,), shares=True)) == "d // heads"
     assert flat(parameters.note((64,))) == "64"
+
+
+def test_a_note_names_no_size_that_is_equal_by_chance() -> None:
+    parameters = Parameters([{"h": 16, "w": 16, "d": 48, "chosen": 1}], frozenset("hwd"))
+    parameters.expression((1,), Literal(1, read_spec("topk(x, chosen)")), "size")
+    assert [flat(parameters.note((size,))) for size in (1, 16, 48)] == ["1", "16", "d"]
+
+
+def test_each_item_of_a_list_is_said_as_the_spec_lists_it() -> None:
+    graph = fx.Graph()
+    split = graph.call_method("split", (graph.placeholder("x"), (32, 16, 16)))
+    said = read_spec("split(x, [heads * width, kv * width, kv * width], axis=-1)")
+    call = call_method(split, said)
+    sizes = [flat(literal.said) for literal in literals_in(call) if literal.said]
+    assert sizes == ["heads * width", "kv * width", "kv * width"]
+
+
+def test_codes_that_differ_in_a_note_alone_are_one_class() -> None:
+    text = """
+    model m {
+      input x: [b, 4, 2]
+      input y: [b, 3, 4, 2]
+      block sides(x: [*, 2]) {
+        left, right = unbind(x, axis=-1)
+        return left * right + left
+      }
+      output p = sides(x)
+      output q = sides(y)
+    }
+    """
+    source = Compilation(attnc.check(attnc.loads(text, "m.attn"))).artefact.files["model.py"]
+    assert source.count("class Sides") == 1
+    assert "left, right = x.unbind(-1)\n" in source
 
 
 # Loops ------------------------------------------------------------------------------------
@@ -163,7 +203,7 @@ def test_several_lists_are_zipped_in_the_order_of_their_making() -> None:
     y = self.heads[1](x)
     """
     assert rolled(text, norms=2, mlps=2, heads=2) == (
-        "for norm, mlp, head in zip(self.norms, self.mlps, self.heads):\n"
+        "for norm, mlp, head in zip(self.norms, self.mlps, self.heads, strict=True):\n"
         "    x = mlp(norm(x))\n"
         "    y = head(x)"
     )
