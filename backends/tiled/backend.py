@@ -12,6 +12,7 @@ from attnc.backends.tiled.operator import AnyPasses, operators
 from attnc.backends.tiled.passes import Passes
 from attnc.backends.tiled.refusals import reasons_against
 from attnc.backends.tiled.routes import routed
+from attnc.backends.tiled.side_by_side import side_by_side
 from attnc.backends.tiled.walk import walk
 from attnc.backends.tiled.windows import WindowPasses, inner_site, partition
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
@@ -48,6 +49,10 @@ def _parts(site: Site) -> Iterator[str]:
             yield from _parts(group)
         yield heads_entry(site, groups)
         return
+    windows = side_by_side(site)
+    if windows is not None:
+        yield from windows.pieces()
+        return
     passes = _passes(site)
     parts = [*passes.pieces()]
     yield from parts
@@ -69,12 +74,15 @@ def _passes(site: Site) -> AnyPasses:
 
 def _used(parts: Sequence[str]) -> Iterator[str]:
     """Yield the shared functions that the parts call."""
-    text = "".join(parts)
-    yield from (shared.TILES, shared.WIDENED, shared.BY_TOKEN)
+    text = re.sub(r'""".*?"""', "", "".join(parts), flags=re.DOTALL)
+    has_operators = "torch.library" in text
+    if has_operators:
+        yield from (shared.TILES, shared.WIDENED, shared.BY_TOKEN)
     for names, source in shared.OPTIONAL:
         if any(re.search(rf"\b{name}\(", text) for name in names):
             yield source
-    yield shared.NO_SECOND
+    if has_operators:
+        yield shared.NO_SECOND
 
 
 def _reasons_for(site: Site) -> Iterator[str]:
@@ -83,6 +91,10 @@ def _reasons_for(site: Site) -> Iterator[str]:
         yield f"{len(groups)} groups of heads, each in its own way"
         for group in groups:
             yield from _reasons_for(group)
+        return
+    windows = side_by_side(site)
+    if windows is not None:
+        yield windows.reason
         return
     passes = _passes(site)
     yield "no scores are stored; tiles of them are computed once more for gradients"

@@ -31,6 +31,42 @@ class Partition:
     sizes: tuple[int, ...]
     steps: tuple[int, ...]
 
+    @property
+    def split(self) -> list[int]:
+        """The lengths that the axis of tokens is split into."""
+        return [length for _, length in self._axes]
+
+    @property
+    def outer(self) -> list[tuple[int, int]]:
+        """The axes of the view that count windows: length, and number; those of length 1 last."""
+        found = [(length, at) for at, (inside, length) in enumerate(self._axes, 2) if not inside]
+        return sorted(found, key=lambda each: each[0] == 1)
+
+    @property
+    def order(self) -> list[int]:
+        """The order of axes of [b, *windows, h, *tokens, e] among those of [b, h, *split, e]."""
+        inside = [at for at, (is_inside, _) in enumerate(self._axes, 2) if is_inside]
+        return [0, *(axis for _, axis in self.outer), 1, *inside, 2 + len(self._axes)]
+
+    @property
+    def _axes(self) -> list[tuple[bool, int]]:
+        """The axes that the tokens are split into: whether within a window, and the length."""
+        axes: list[tuple[bool, int]] = []
+        for count, size, step in zip(self.counts, self.sizes, self.steps, strict=True):
+            axes += [(False, count), (True, size)]
+            if step != 1:
+                axes.append((False, step))
+        return axes
+
+
+def in_order(name: str, parted: Partition) -> str:
+    """Write the function `name_windows`, which gives a view of tokens by window."""
+    shape = ["b", *(str(count) for count, _ in parted.outer), "h", *map(str, parted.sizes), "e"]
+    order = _listed(parted.order)
+    code = [f"return x.unflatten(2, ({_listed(parted.split)})).permute({order})"]
+    doc = f"Windows [{', '.join(shape)}] of tokens [b, h, n, e], without a copy."
+    return define(f"{name}_windows", ["x"], doc, code)
+
 
 def partition(site: Site) -> Partition | None:
     """Return the windows of a site that are the same size all over the map; none for all else."""
@@ -110,33 +146,14 @@ class WindowPasses:
     def pieces(self) -> Iterator[str]:
         """Yield the texts of all functions, those of the passes last."""
         yield from self.inner.pieces()
-        yield self._view()
+        yield in_order(self.site.name, self.parted)
         yield self._forward()
         yield self._backward()
-
-    def _view(self) -> str:
-        counts, sizes, steps = self.parted.counts, self.parted.sizes, self.parted.steps
-        split: list[int] = []
-        outer: list[tuple[int, int]] = []  # windows along an axis, and which axis of the view
-        inside: list[int] = []
-        for count, size, step in zip(counts, sizes, steps, strict=True):
-            outer.append((count, 2 + len(split)))
-            inside.append(3 + len(split))
-            split += [count, size]
-            if step != 1:
-                outer.append((step, 2 + len(split)))
-                split.append(step)
-        outer.sort(key=lambda each: each[0] == 1)
-        order = [0, *(axis for _, axis in outer), 1, *inside, 2 + len(split)]
-        shape = ", ".join(["b", *(str(count) for count, _ in outer), "h", *map(str, sizes), "e"])
-        code = [f"return x.unflatten(2, ({', '.join(map(str, split))})).permute({_listed(order)})"]
-        doc = f"Windows [{shape}] of tokens [b, h, n, e], without a copy."
-        return define(f"{self.site.name}_windows", ["x"], doc, code)
 
     @property
     def _outer(self) -> int:
         """Axes of windows, besides the batch."""
-        return len(self.parted.counts) + sum(step != 1 for step in self.parted.steps)
+        return len(self.parted.outer)
 
     @property
     def _captured(self) -> tuple[str, ...]:
