@@ -19,8 +19,9 @@ from triton.compiler import CompiledKernel
 
 from attnc.backends.triton.backend import TritonBackend
 from attnc.backends.triton.configs import CAPABILITIES, TILES
-from attnc.backends.triton.examples import EXAMPLES
+from attnc.backends.triton.examples import EXAMPLES, duplex
 from attnc.backends.triton.machine import compiled, kernels_of
+from attnc.backends.triton.resident import configs as resident
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.kernel import Site, Taken, Target
 from attnc.compiler.targets import parse_target
@@ -145,18 +146,22 @@ def report(targets: Iterable[Target]) -> Iterator[tuple[str, bool]]:
     for target in targets:
         for dim in TILES[str(target)]:
             for length in LENGTHS:
-                yield from _rows(target, dim, length)
+                for example in EXAMPLES:
+                    what = example.__name__.replace("_", " ")
+                    yield from _rows(example(dim), target, dim, length, what)
+        for dim, stays in resident.TILES[str(target)]:
+            what = f"duplex, {stays} latents"
+            yield from _rows(duplex(dim, stays), target, dim, max(LENGTHS), what)
 
 
-def _rows(target: Target, dim: int, length: int) -> Iterator[tuple[str, bool]]:
-    for example in EXAMPLES:
-        made = cross_compile(example(dim), target, sizes={"n": length})
-        for name, found in made.items():
-            wrong = "; ".join(over_budget(found, target))
-            what = f"{name}, {example.__name__.replace('_', ' ')}"
-            figures = f"{found.registers} | {found.shared / 1024:.0f} KiB | {found.tensor_core}"
-            note = f" **{wrong}**" if wrong else ""
-            yield f"| {target} | {dim} | {length} | {what} | {figures}{note} |", not wrong
+def _rows(
+    site: Site, target: Target, dim: int, length: int, what: str
+) -> Iterator[tuple[str, bool]]:
+    for name, found in cross_compile(site, target, sizes={"n": length}).items():
+        wrong = "; ".join(over_budget(found, target))
+        figures = f"{found.registers} | {found.shared / 1024:.0f} KiB | {found.tensor_core}"
+        note = f" **{wrong}**" if wrong else ""
+        yield f"| {target} | {dim} | {length} | {name}, {what} | {figures}{note} |", not wrong
 
 
 def main(names: list[str]) -> int:

@@ -14,15 +14,15 @@ def reasons_against(site: Site, target: Target) -> list[str]:
     """Return why no template computes a site on a target; none where one does."""
     of_target = [*refusals.of_target(target)]
     of_resident = choice.reasons_against(site)
-    if not of_target and not of_resident:
-        return []
+    if not of_resident:
+        return of_target or [*choice.room(site, target)]
     against = refusals.reasons_against(site, target)
-    others = of_resident if against and rule_of(site.attention.normaliser) is None else []
+    others = of_resident if rule_of(site.attention.normaliser) is None else []
     return [*dict.fromkeys((*against, *others))]
 
 
 def prepared(site: Site) -> Problem | Resident:
-    """Return a site as its template sees it."""
+    """Return a site as its template sees it; the template is the same for all targets."""
     if choice.reasons_against(site):
         return digest(site)
     keys = choice.keys_stay(site)

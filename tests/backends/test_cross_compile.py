@@ -10,23 +10,26 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
 
 from attnc.backends.triton.configs import CAPABILITIES, KINDS, LENGTHS, SAFE, TILES, tile_table
+from attnc.backends.triton.resident import configs as resident
 from attnc.compiler.kernel import Target
 
 SCRIPT = """
 import json, sys
 from dataclasses import asdict
 from attnc.backends.triton.crosscompile import cross_compile, over_budget
-from attnc.backends.triton.examples import causal_table, windows
+from attnc.backends.triton.examples import causal_table, duplex, windows
 from attnc.compiler.targets import parse_target
 
 target = parse_target(sys.argv[1])
-example = {"causal_table": causal_table, "windows": windows}[sys.argv[4]]
-made = cross_compile(example(int(sys.argv[2])), target, sizes={"n": int(sys.argv[3])})
+example = {"causal_table": causal_table, "windows": windows, "duplex": duplex}[sys.argv[4]]
+site = example(int(sys.argv[2]), *map(int, sys.argv[5:]))
+made = cross_compile(site, target, sizes={"n": int(sys.argv[3])})
 print(json.dumps({k: [asdict(found), over_budget(found, target)] for k, found in made.items()}))
 """
 
@@ -42,17 +45,31 @@ print(json.dumps({k: [asdict(found), over_budget(found, target)] for k, found in
     ],
 )
 def test_kernels_are_within_budget(target: str, dim: int, length: int, example: str) -> None:
+    made = compiled(target, dim, length, example)
+    assert {*made} == {*KINDS}
+
+
+@pytest.mark.parametrize("target", CAPABILITIES)
+def test_resident_kernels_are_within_budget(target: str) -> None:
+    made = compiled(target, 64, 1000, "duplex", 32)
+    assert {*made} == {*resident.KINDS}
+
+
+def compiled(target: str, dim: int, length: int, example: str, *others: int) -> Iterable[str]:
+    """Return the names of the kernels of an example, all of them within their budget."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, target, str(dim), str(length), example],
+        [sys.executable, "-c", SCRIPT, target, str(dim), str(length), example,
+         *map(str, others)],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
-    assert {*made} == {*KINDS}
     for name, (found, wrong) in made.items():
         assert not wrong, f"{name}: {found}"
         assert 0 < found["registers"] <= (512 if target.startswith("hip") else 255)
+    names: Iterable[str] = made
+    return names
 
 
 @pytest.mark.parametrize("target", CAPABILITIES)

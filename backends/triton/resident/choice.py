@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 from attnc.backends.formula import beyond_tiles
 from attnc.backends.torch_function import unknown_sizes
-from attnc.backends.triton.resident.configs import MOST, WIDEST
+from attnc.backends.triton.configs import CAPABILITIES
+from attnc.backends.triton.pieces import padded
+from attnc.backends.triton.resident.configs import MOST, WIDEST, fits
 from attnc.backends.triton.resident.problem import readings_of
 from attnc.backends.triton.rules import affine
 from attnc.backends.triton.views import pair_reads
-from attnc.compiler.kernel import Site
+from attnc.compiler.kernel import Site, Target
+from attnc.compiler.targets import parse_target
 from attnc.dsl.attention import All, Among, Causal, Constant, SoftmaxKeys, Where
 from attnc.dsl.attention_text import normaliser_text
 from attnc.dsl.scorelang import allowed, simplify, subtrees
@@ -107,12 +110,30 @@ def _of_expressions(site: Site) -> Iterator[str]:
     yield from beyond_tiles(site)
 
 
+def room(site: Site, target: Target) -> Iterator[str]:
+    """Yield why what stays does not fit a tile on a target; the template computes the site."""
+    count, dim = _held(site)
+    if not fits(target, dim, padded(count)):
+        yield f"{count} tokens of head dim {dim} do not fit the registers of {target}"
+
+
+def _held(site: Site) -> tuple[int, int]:
+    """Return how many tokens stay, and the largest head dim."""
+    count = site.sources[0][0].shape[2] if keys_stay(site) else site.q.shape[2]
+    values = [v for _, v in site.sources] + ([] if site.vq is None else [site.vq])
+    dims = [each.shape[-1] for each in (site.q, *values)]
+    assert isinstance(count, int), "refused before"
+    return count, max(dim for dim in dims if isinstance(dim, int))
+
+
 def _of_worth(site: Site) -> Iterator[str]:
-    """A plain softmax over keys has kernels that walk tiles of both sides."""
+    """A plain softmax over keys has kernels that walk tiles of both sides, on every card."""
     keys = keys_stay(site)
     counts = (site.q.shape[2], site.sources[0][0].shape[2])
     streamed, stays = counts if keys else reversed(counts)
     if isinstance(streamed, int) and isinstance(stays, int) and streamed < TIMES * stays:
         yield f"{streamed} tokens are too few to be streamed by {stays}"
+    for target in map(parse_target, CAPABILITIES):
+        yield from room(site, target)
     if not isinstance(site.attention.sources[0].domain, (All, Causal, Where)):
         yield "kernels that walk blocks of both sides leave out pairs that its domain forbids"

@@ -5,8 +5,7 @@ The side that stays is a tile of its own. Every row is held to the budget of `cr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.compiler.kernel import Target
@@ -20,23 +19,74 @@ WIDEST = 128
 KINDS = ("forward", "gradients")
 
 
-@dataclass(frozen=True, slots=True)
-class Streamed:
-    """Rows of a streamed tile, warps, pipeline stages."""
+_Row = tuple[int, int, int]
+"""Rows of a streamed tile, warps, pipeline stages."""
 
-    rows: int
-    warps: int
-    stages: int
+Place = tuple[int, int]
+"""Head dims up to; rows of the tile that stays."""
+
+# fmt: off
+TILES: Mapping[str, Mapping[Place, tuple[_Row, _Row]]] = {
+    "cuda:80": {
+        (32, 16): ((64, 4, 2), (64, 4, 2)),
+        (32, 32): ((64, 4, 2), (64, 4, 2)),
+        (64, 16): ((64, 4, 2), (64, 4, 2)),
+        (64, 32): ((64, 4, 2), (32, 4, 1)),
+        (128, 16): ((64, 4, 1), (32, 4, 1)),
+    },
+    "cuda:90": {
+        (32, 16): ((64, 4, 2), (64, 4, 2)),
+        (32, 32): ((64, 4, 2), (64, 4, 2)),
+        (32, 64): ((64, 8, 1), (64, 8, 1)),
+        (32, 128): ((16, 4, 1), (16, 4, 1)),
+        (64, 16): ((64, 4, 2), (64, 4, 2)),
+        (64, 32): ((64, 4, 2), (32, 4, 1)),
+        (64, 64): ((64, 8, 1), (16, 4, 1)),
+        (64, 128): ((16, 4, 1), (16, 8, 1)),
+        (128, 16): ((64, 4, 1), (32, 4, 1)),
+        (128, 32): ((64, 4, 1), (16, 4, 1)),
+        (128, 64): ((64, 8, 1), (16, 8, 1)),
+    },
+    "cuda:100": {
+        (32, 16): ((64, 4, 2), (64, 4, 2)),
+        (32, 32): ((64, 4, 2), (64, 4, 2)),
+        (32, 64): ((64, 8, 1), (64, 8, 1)),
+        (32, 128): ((16, 4, 1), (16, 4, 1)),
+        (64, 16): ((64, 4, 2), (64, 4, 2)),
+        (64, 32): ((64, 4, 2), (64, 4, 2)),
+        (64, 64): ((64, 8, 1), (64, 8, 1)),
+        (64, 128): ((16, 4, 1), (16, 4, 1)),
+        (128, 16): ((64, 4, 1), (32, 4, 1)),
+        (128, 32): ((64, 4, 1), (16, 4, 1)),
+        (128, 64): ((64, 8, 1), (16, 4, 1)),
+    },
+    "hip:gfx942": {
+        (32, 16): ((64, 4, 2), (64, 4, 2)),
+        (32, 32): ((64, 4, 2), (64, 4, 2)),
+        (32, 64): ((64, 4, 1), (64, 4, 1)),
+        (32, 128): ((16, 4, 1), (16, 4, 1)),
+        (64, 16): ((64, 4, 2), (64, 4, 2)),
+        (64, 32): ((64, 4, 2), (64, 4, 2)),
+        (64, 64): ((64, 4, 1), (16, 4, 1)),
+        (128, 16): ((64, 4, 1), (64, 4, 1)),
+        (128, 32): ((64, 4, 1), (64, 4, 1)),
+        (128, 64): ((64, 4, 1), (16, 4, 1)),
+    },
+}
+# fmt: on
+"""Target -> what stays -> tiles of both kernels in half precision; what is not here spills."""
+
+SAFE: _Row = (16, 8, 1)
+"""For float32, and for cards that are not listed."""
 
 
-def tiles(target: Target, kind: str, dim: int, stays: int) -> Streamed:
-    """Return the tiles of a target."""
-    return Streamed(32, 8, 1)
+def fits(target: Target, dim: int, stays: int) -> bool:
+    """Say whether there are tiles on a target for head dims up to `dim`."""
+    return _place(dim, stays) in TILES[str(target)]
 
 
-def safe_tiles(kind: str, dim: int, stays: int) -> Streamed:
-    """Return tiles that fit every card; for float32, and for cards that are not listed."""
-    return Streamed(16, 8, 1)
+def _place(dim: int, stays: int) -> Place:
+    return next((most for most in (32, 64, 128) if dim <= most), dim), stays
 
 
 def tile_table(name: str, targets: Sequence[Target], dim: int, stays: int, keys_stay: bool) -> str:
@@ -49,21 +99,24 @@ def tile_table(name: str, targets: Sequence[Target], dim: int, stays: int, keys_
         stays: rows of the tile that stays.
         keys_stay: whether they are of k.
     """
+    place = _place(dim, stays)
+    targets = [each for each in targets if fits(each, dim, stays)]
     lines = [
         "# Per kernel: rows of q and of k in a tile, warps and stages; on "
         f"{', '.join(map(str, targets))} and elsewhere.",
         f"{name} = {{",
     ]
-    for kind in KINDS:
+    for number, kind in enumerate(KINDS):
         lines.append(f'    "{kind}": {{')
         for target in targets:
-            row = _row(tiles(target, kind, dim, stays), stays, keys_stay)
+            row = _row(TILES[str(target)][place][number], stays, keys_stay)
             lines.append(f"        {CAPABILITIES[str(target)]}: {row},")
-        lines.append(f"        None: {_row(safe_tiles(kind, dim, stays), stays, keys_stay)},")
+        lines.append(f"        None: {_row(SAFE, stays, keys_stay)},")
         lines.append("    },")
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _row(tile: Streamed, stays: int, keys_stay: bool) -> str:
-    both = (tile.rows, stays) if keys_stay else (stays, tile.rows)
-    return f"{{None: {(*both, tile.warps, tile.stages)}}}"
+def _row(tile: _Row, stays: int, keys_stay: bool) -> str:
+    rows, *others = tile
+    both = (rows, stays) if keys_stay else (stays, rows)
+    return f"{{None: {(*both, *others)}}}"
