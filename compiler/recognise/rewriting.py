@@ -153,7 +153,8 @@ def made(op: str, source: Node, results: tuple[Value, ...] | None = None, **give
         given: parameters; the others have their defaults.
     """
     row = TABLE[op]
-    args = {each.name: given.get(each.name, cast(Arg, each.default)) for each in row.parameters}
+    defaults = {each.name.lstrip("*"): cast(Arg, each.default) for each in row.parameters}
+    args = {name: given.get(name, default) for name, default in defaults.items()}
     if results is None:
         results = tuple(Value(op, type_, source.spans) for type_ in row.infer(args))
     return Node(op, args, results, train=source.train, spans=source.spans)

@@ -1,0 +1,137 @@
+"""Windows that are moved into the batch for an attention are the domain that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+from attnc.compiler.recognise.factors import (
+    BATCH,
+    RANKS,
+    WIDTH,
+    Factors,
+    Parted,
+    factors,
+    named,
+    parted_tokens,
+)
+from attnc.compiler.recognise.rewriting import Block, Edits, made
+from attnc.compiler.sites import Streams
+from attnc.dsl import scorelang
+from attnc.dsl.attention import All, Attention, Coordinate, ScoreTree, SoftmaxKeys, Source
+from attnc.dsl.graph import Arg, Node, TensorType, Value
+
+
+def windows_in_batch(node: Node, block: Block) -> Edits | None:
+    """Recognise q, k and v rearranged so that windows stand in the batch, and the result back.
+
+    The notation names all factors of the axes. Those of the batch that share an axis with tokens
+    number the windows of a grid; the order of the others is of no account. That serves kernels
+    that find the tokens of a window themselves; on the CPU the copies pay for one long product.
+    """
+    if (
+        node.op != "attend"
+        or node.train
+        or block.target.kind == "cpu"
+        or not _is_plain(cast(Attention, node.args["attention"]))
+    ):
+        return None
+    ((k, v),) = cast(Streams, node.args["sources"])
+    streams = [read for each in (node.args["q"], k, v) if (read := factors(each, block))]
+    back = block.reader(node.results[0])
+    if len(streams) < 3 or back is None or back.op != "rearrange" or back.train:
+        return None
+    behind, parted = Factors.of(back), parted_tokens(streams[0])
+    if parted is None or behind is None or len(behind.left) != len(RANKS):
+        return None
+    if {each.order(each.right) for each in streams} != {behind.order(behind.left)}:
+        return None
+    ahead, operands = _operands(streams, parted)
+    attention = cast(Attention, node.args["attention"])
+    source = _placed(attention.sources[0], streams[0], parted)
+    args: Mapping[str, Arg] = {
+        **node.args,
+        "q": operands[0],
+        "sources": ((operands[1], operands[2]),),
+        "attention": replace(attention, sources=(source,)),
+    }
+    (old,) = node.results
+    type_ = TensorType((*operands[0].shape[:WIDTH], old.shape[WIDTH]))
+    result = replace(old, type=type_)
+    attend = replace(node, args=args, results=(result,))
+    left = behind.regrouped(behind.left, parted)
+    if block.backend(attend) not in KERNELS:
+        return None
+    return {node: [*ahead, attend], back: [behind.again(result, left, behind.right, back.results)]}
+
+
+KERNELS = ("triton",)
+"""Backends that find the tokens of a window themselves."""
+
+
+def _is_plain(attention: Attention) -> bool:
+    """Say whether the attention is to all pairs of one source, and gives its result alone."""
+    source = attention.sources[0]
+    return (
+        (len(attention.sources), attention.outputs) == (1, ("out",))
+        and source.domain == All()
+        and source.weight is None
+        and attention.renormalise is None
+        and attention.normaliser == SoftmaxKeys()
+        and not attention.given
+    )
+
+
+def _operands(streams: Sequence[Factors], parted: Parted) -> tuple[list[Node], list[Value]]:
+    """Return q, k and v [b, h, n, d] with all tokens of the grid, and what computes them."""
+    ahead: dict[Node, Node] = {}
+    taken: dict[Node, Node] = {}
+    operands: list[Value] = []
+    for each in streams:
+        if each.node not in ahead:
+            right = each.regrouped(each.right, parted)
+            lead = () if each.taken is None else (each.lead,)
+            x = cast(Value, each.node.args["x"])
+            ahead[each.node] = each.again(x, each.left, (*lead, *right))
+        found = ahead[each.node].results
+        if each.taken is not None:
+            apart, place = each.taken
+            if apart not in taken:
+                taken[apart] = named(made("unbind", apart, x=found[0], axis=0), apart)
+            found = taken[apart].results[place:]
+        operands.append(found[0])
+    return [*ahead.values(), *taken.values()], operands
+
+
+def _placed(source: Source, queries: Factors, parted: Parted) -> Source:
+    """Return the source with expressions of pairs of the grid instead of pairs of a window."""
+    assert parted.domain.grid is not None
+    names = scorelang.place_names(parted.domain, parted.domain.grid)
+    known = {"i": names["query_slot"], "j": names["slot"], "b": _batch(queries, parted)}
+
+    def spelt(part: ScoreTree) -> ScoreTree:
+        tree = known.get(part.name) if isinstance(part, Coordinate) else None
+        return part if tree is None else tree
+
+    def optional(tree: ScoreTree | None) -> ScoreTree | None:
+        return None if tree is None else scorelang.simplify(scorelang.replaced(tree, spelt))
+
+    return replace(
+        source, domain=parted.domain, score=optional(source.score) or source.score,
+        mask=optional(source.mask), post=optional(source.post),
+    )  # fmt: skip
+
+
+def _batch(queries: Factors, parted: Parted) -> ScoreTree:
+    """Return the place in the batch that the window of a query had."""
+    batch = queries.right[BATCH]
+    shape = tuple(queries.sizes[batch[place]] for place in parted.batch)
+    numbers = dict(parted.numbers)
+    for axis, place in enumerate(parted.batch):
+        numbers[place] = scorelang.along("b", shape, axis)
+    total = numbers[0]
+    for place in range(1, len(batch)):
+        size = scorelang.size_tree(queries.sizes[batch[place]])
+        total = scorelang.make("add", scorelang.make("mul", total, size), numbers[place])
+    return total
