@@ -8,7 +8,7 @@ from typing import cast
 
 from attnc.compiler.recognise.rewriting import Block, made
 from attnc.dsl import scorelang
-from attnc.dsl.attention import Grid, ScoreTree, Windows
+from attnc.dsl.attention import All, Attention, Grid, ScoreTree, SoftmaxKeys, Windows
 from attnc.dsl.dims import Shape, Size
 from attnc.dsl.graph import Node, Value
 from attnc.dsl.ops.notation import Group, parse
@@ -92,6 +92,19 @@ class Factors:
         pattern = f"{_written(left)} -> {_written(right)}"
         node = made("rearrange", self.node, results, x=x, pattern=pattern, sizes=sizes)
         return node if results else named(node, self.node)
+
+
+def is_plain(attention: Attention) -> bool:
+    """Say whether the attention is to all pairs of one source, and gives its result alone."""
+    source = attention.sources[0]
+    return (
+        (len(attention.sources), attention.outputs) == (1, ("out",))
+        and source.domain == All()
+        and source.weight is None
+        and attention.renormalise is None
+        and attention.normaliser == SoftmaxKeys()
+        and not attention.given
+    )
 
 
 def factors(value: object, block: Block) -> Factors | None:

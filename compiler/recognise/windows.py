@@ -13,13 +13,14 @@ from attnc.compiler.recognise.factors import (
     Factors,
     Parted,
     factors,
+    is_plain,
     named,
     parted_tokens,
 )
 from attnc.compiler.recognise.rewriting import Block, Edits, made
 from attnc.compiler.sites import Streams
 from attnc.dsl import scorelang
-from attnc.dsl.attention import All, Attention, Coordinate, ScoreTree, SoftmaxKeys, Source
+from attnc.dsl.attention import Attention, Coordinate, ScoreTree, Source
 from attnc.dsl.graph import Arg, Node, TensorType, Value
 
 
@@ -34,7 +35,7 @@ def windows_in_batch(node: Node, block: Block) -> Edits | None:
         node.op != "attend"
         or node.train
         or block.target.kind == "cpu"
-        or not _is_plain(cast(Attention, node.args["attention"]))
+        or not is_plain(cast(Attention, node.args["attention"]))
     ):
         return None
     ((k, v),) = cast(Streams, node.args["sources"])
@@ -68,19 +69,6 @@ def windows_in_batch(node: Node, block: Block) -> Edits | None:
 
 KERNELS = ("triton",)
 """Backends that find the tokens of a window themselves."""
-
-
-def _is_plain(attention: Attention) -> bool:
-    """Say whether the attention is to all pairs of one source, and gives its result alone."""
-    source = attention.sources[0]
-    return (
-        (len(attention.sources), attention.outputs) == (1, ("out",))
-        and source.domain == All()
-        and source.weight is None
-        and attention.renormalise is None
-        and attention.normaliser == SoftmaxKeys()
-        and not attention.given
-    )
 
 
 def _operands(streams: Sequence[Factors], parted: Parted) -> tuple[list[Node], list[Value]]:
