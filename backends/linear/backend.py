@@ -6,12 +6,20 @@ from collections.abc import Iterator
 
 from attnc.backends.formula import beyond_products, formula
 from attnc.backends.linear import shared
-from attnc.backends.linear.recognise import SERVED, separable
 from attnc.backends.torch_function import TorchFunction, unknown_sizes
 from attnc.backends.torch_scores import ScoreWriter
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
 from attnc.dsl.attention import Causal, Constant, Ratio, Unnormalised
-from attnc.dsl.scorelang import coordinates, fill, has_dot, simplify, text
+from attnc.dsl.scorelang import (
+    SERVED,
+    coordinates,
+    fill,
+    has_dot,
+    is_positive,
+    separable,
+    simplify,
+    text,
+)
 
 SPACE = "\n" * 3
 
@@ -62,6 +70,9 @@ def _obstacles(site: Site) -> Iterator[str]:
                 yield "a causal sum takes as many keys as queries, and no offset"
         elif _rate(site) is not None:
             yield "a decay without an order of time does not split into factors"
+        found = separable(source.score, source.domain)
+        if found is not None and not all(is_positive(x, site.q.shape[1]) for x in found.bases):
+            yield "the base of its decay is not known to be positive"
         mask = source.mask
         if mask is not None and (has_dot(mask) or "i" in coordinates(mask)):
             yield f"the mask {text(simplify(mask))} differs between queries"

@@ -1,7 +1,7 @@
-"""The Triton backend: generated kernels, forward and backward, of one of two templates.
+"""The Triton backend: generated kernels, forward and backward, of one of three templates.
 
-The resident template keeps one side in a tile and streams the other once; the other template
-walks tiles of keys by tiles of queries.
+The resident template keeps one side in a tile and streams the other once; that of linear attention
+sums over keys first; the third walks tiles of keys by tiles of queries.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from attnc.backends.triton import shared
 from attnc.backends.triton.configs import tile_table
 from attnc.backends.triton.launcher import backward_launcher, forward_launcher
+from attnc.backends.triton.linear import template as linear
 from attnc.backends.triton.operation import Operation
 from attnc.backends.triton.operator import operators, plain_kernel
 from attnc.backends.triton.pieces import is_uneven
@@ -18,7 +19,7 @@ from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.resident import template
 from attnc.backends.triton.resident.problem import Resident
 from attnc.backends.triton.streams import Stream
-from attnc.backends.triton.templates import prepared, reasons_against
+from attnc.backends.triton.templates import by_sums, prepared, reasons_against
 from attnc.compiler.kernel import Answer, Backend, Kernel, No, Site, Target, Yes
 
 SPACE = "\n" * 3
@@ -42,10 +43,12 @@ class TritonBackend:
         against = reasons_against(site, target)
         if against:
             return No(tuple(against))
+        if by_sums(site):
+            return Yes(tuple(linear.reasons_for(site)))
         problem = prepared(site)
         if isinstance(problem, Resident):
             return Yes(tuple(template.reasons_for(problem)))
-        return Yes(tuple(_reasons_for(problem)))
+        return Yes((*_reasons_for(problem), *linear.objections(site)))
 
     def build(self, site: Site, target: Target) -> Kernel:
         """Generate the kernels, their launchers and operators.
@@ -53,6 +56,8 @@ class TritonBackend:
         Parts of the source stand two blank lines apart; those that are the same for several
         sites are the same text.
         """
+        if by_sums(site):
+            return linear.build(site, target, self.cards, self.fallback, self.name)
         problem, parts = _parts(site, (target, *self.cards), self.fallback is not None)
         plain = plain_kernel(self.fallback, problem, site) if self.fallback else None
         parts += [plain.source] if plain else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import (
@@ -16,6 +17,7 @@ from attnc.dsl.attention import (
     Grid,
     Load,
     Neighborhood,
+    Ratio,
     ScoreTree,
     SoftmaxBoth,
     Source,
@@ -54,6 +56,23 @@ def neighborhood(dim: int) -> Site:
     return _on_grid(dim, Neighborhood((7, 7), grid=_GRID))
 
 
+def fading(dim: int) -> Site:
+    """Return causal linear attention with a learned decay, over the sum of weights."""
+    distance = make("sub", Coordinate("i"), Coordinate("j"))
+    rate = Load("rate", (Coordinate("b"), Coordinate("h")))
+    score = make("mul", _scaled(dim), make("exp", make("mul", rate, distance)))
+    site = _site(dim, score, {"rate": TensorType((BATCH, HEADS))})
+    return replace(site, attention=replace(site.attention, normaliser=Ratio(1e-6)))
+
+
+def linear(dim: int) -> Site:
+    """Return linear attention to all keys, over the sum of weights."""
+    site = _site(dim, _scaled(dim), {})
+    source = replace(site.attention.sources[0], domain=All())
+    attention = replace(site.attention, sources=(source,), normaliser=Ratio(1e-6))
+    return replace(site, attention=attention)
+
+
 def _on_grid(dim: int, domain: Windows | Neighborhood) -> Site:
     distances = (
         make("sub", *(along(token, _GRID.queries, axis) for token in "ij")) for axis in range(2)
@@ -89,5 +108,7 @@ def duplex(dim: int, stays: int) -> Site:
     return Site("attend", attention, tokens, ((latents, latents),), (heat,), tokens)
 
 
-EXAMPLES: tuple[Callable[[int], Site], ...] = (causal, causal_table, windows, neighborhood)
+EXAMPLES: tuple[Callable[[int], Site], ...] = (
+    causal, causal_table, windows, neighborhood, fading, linear,
+)  # fmt: skip
 """By head dim; between them they have every kind of kernel, walk and tile."""

@@ -19,7 +19,7 @@ from triton.compiler import ASTSource, CompiledKernel, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from attnc.backends.triton.configs import CAPABILITIES
-from attnc.backends.triton.templates import prepared
+from attnc.backends.triton.templates import computed, prepared
 from attnc.compiler.kernel import Site, Target
 from attnc.compiler.memory import import_package
 from attnc.compiler.sites import site_types
@@ -81,6 +81,7 @@ def _launches(
     module: ModuleType, site: Site, target: Target, dtype: torch.dtype, sizes: Mapping[str, int]
 ) -> list[_Recorder]:
     """Run the launchers on tensors without storage."""
+    site = computed(site)
     problem = prepared(site)
     names = vars(module)
     kept = {name: each for name, each in names.items() if _is_kernel(each)}

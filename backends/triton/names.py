@@ -71,7 +71,7 @@ class Names:
         shapes: list[Shape] = [site.q.shape]
         self.arguments = ["q"]
         self._sizes: dict[Size, str] = {site.q.shape[2]: "n", site.q.shape[1]: "heads"}
-        self._hosts = {name: name for name in ("batch", "span", "heads", "n")}
+        self._hosts = {name: name for name in ("batch", "span", "parts", "heads", "n")}
         for tag, (k, v) in zip(tags, site.sources, strict=True):
             self.arguments += [f"k{tag}", f"v{tag}"]
             shapes += [k.shape, v.shape]

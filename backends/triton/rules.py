@@ -161,7 +161,7 @@ class OverSum(Rule):
 
     def result(self) -> str:
         """Divide by the total."""
-        return f"acc / ({self._divisor('total')})[:, None]"
+        return f"acc / ({self.divisor('total')})[:, None]"
 
     def fresh(self, sink: str) -> list[str]:
         """Begin with a total of 0."""
@@ -169,7 +169,7 @@ class OverSum(Rule):
 
     def weights(self, index: str) -> list[str]:
         """Divide scores by the total."""
-        return [f"share_tile = 1.0 / ({self._divisor('sums_tile')})", f"p = s * share_tile{index}"]
+        return [f"share_tile = 1.0 / ({self.divisor('sums_tile')})", f"p = s * share_tile{index}"]
 
     def pull(self, index: str, dp: str) -> str:
         """Divide likewise, less what goes through the total."""
@@ -178,7 +178,8 @@ class OverSum(Rule):
             delta = f"tl.where(sums_tile >= {self.floor!r}, delta_tile, 0.0)"
         return f"share_tile{index} * ({dp} - {delta}{index})"
 
-    def _divisor(self, total: str) -> str:
+    def divisor(self, total: str) -> str:
+        """Return what scores of a query with this total are divided by."""
         if self.floor is not None:
             total = f"tl.maximum({total}, {self.floor!r})"
         if self.eps:

@@ -30,6 +30,7 @@ from attnc.dsl.scorelang.functions import FUNCTIONS, Function
 from attnc.dsl.scorelang.grids import Reach, along, centre, fractions, reaches
 from attnc.dsl.scorelang.printing import fill, text
 from attnc.dsl.scorelang.ranges import at_least, decide, interval, whole_range
+from attnc.dsl.scorelang.separable import SERVED, Separable, is_positive, separable
 from attnc.dsl.scorelang.simplify import as_size, make, power, product, simplify, size_tree
 from attnc.dsl.scorelang.walk import (
     COORDINATES,
@@ -53,6 +54,7 @@ __all__ = [
     "FRACTIONS",
     "FUNCTIONS",
     "PLACE_NAMES",
+    "SERVED",
     "Function",
     "KeyRange",
     "KeyRangeText",
@@ -63,6 +65,7 @@ __all__ = [
     "ScoreError",
     "ScoreScope",
     "ScoreTypeError",
+    "Separable",
     "allowed",
     "along",
     "apply",
@@ -85,6 +88,7 @@ __all__ = [
     "has_dot",
     "has_weight",
     "interval",
+    "is_positive",
     "is_scalar",
     "key_count",
     "key_range",
@@ -99,6 +103,7 @@ __all__ = [
     "rename",
     "replaced",
     "scaled_product",
+    "separable",
     "simplify",
     "size_tree",
     "slot",

@@ -1,0 +1,84 @@
+"""The kernel for the gradient of the rate: weights count by the distance of their pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attnc.backends.triton.kernel import KernelText
+from attnc.backends.triton.linear.core import RATE
+from attnc.backends.triton.linear.layout import (
+    Linear,
+    chunks,
+    deltas,
+    fades,
+    kernel,
+    near,
+    place,
+    shares,
+    some_columns,
+    whole_rows,
+)
+from attnc.backends.triton.orientation import product
+from attnc.backends.triton.pieces import padded
+
+
+def rates(site: Linear) -> KernelText:
+    """Return the kernel.
+
+    Each program has some columns of v; `state` is the sum of k^T v over earlier chunks as it
+    fades, in `lagging` every key counts by its distance from the last row before the chunk.
+    """
+    statistics = ("sums", "delta") if site.over else ()
+    pointers = ("q", "k", "v", "grad_out", RATE, *statistics, "moments")
+    doc = "What some columns of v add to the gradient of the rate of one head."
+    sizes = ("heads", "n", "span")
+    plain = (*statistics, "moments")
+    return kernel(site, "rates", doc, pointers, plain, sizes, _body(site))
+
+
+def _body(site: Linear) -> Iterator[str]:
+    dim, width = site.problem.dim, site.problem.width
+    yield from place("1", width, dim)
+    yield from fades(site, False, "within", "since", "until", "fade")
+    yield f"state = tl.zeros([{padded(dim)}, BLOCK_J], tl.float32)"
+    yield "lagging = tl.zeros_like(state)"
+    if site.over:
+        yield f"count = tl.zeros([{padded(dim)}], tl.float32)"
+        yield "lagging_count = tl.zeros_like(count)"
+    yield "moment = tl.zeros([BLOCK_I], tl.float32)"
+    yield from chunks("n", False, _step(site))
+    tiles = f"tl.cdiv({width}, BLOCK_J)"
+    yield f"at = (b * heads + h) * {tiles} + tile"
+    yield f"tl.store(moments + at, {site.scaled('tl.sum(moment, 0)')})"
+
+
+def _step(site: Linear) -> Iterator[str]:
+    yield near("n")
+    yield from (whole_rows(site, "q"), whole_rows(site, "k"))
+    yield from (some_columns(site, "v"), some_columns(site, "grad_out"))
+    yield "inside = first + rows < n"
+    yield from shares(site)
+    yield from deltas(site)
+    share = "(grad_tile * share[:, None]).to(grad_tile.dtype)" if site.over else "grad_tile"
+    yield f"grad_tile = tl.where(inside[:, None], {share}, 0.0)"
+    yield f"p = {product('q_tile', 'tl.trans(k_tile)')} * within * lag"
+    yield f"dp = {product('grad_tile', 'tl.trans(v_tile)')}"
+    if site.over:  # counted once, with the first columns
+        yield "less = tl.where(inside & (tile == 0), share * delta_tile, 0.0)"
+        yield "dp -= less[:, None]"
+    yield "moment += tl.sum(p * dp, 1)"
+    yield "near_part = times_sums(q_tile, state, PRECISION, WIDE) * (rows + 1)[:, None]"
+    yield "far_part = times_sums(q_tile, lagging, PRECISION, WIDE)"
+    yield "moment += tl.sum((near_part + far_part) * grad_tile, 1) * since"
+    if site.over:
+        yield "counts = (rows + 1)[:, None] * count[None, :] + lagging_count[None, :]"
+        yield "moment -= tl.sum(q_tile * counts, 1) * less * since"
+    yield "k_tile = (k_tile * until[:, None]).to(k_tile.dtype)"
+    yield "k_lagging = (k_tile * (BLOCK_I - 1 - rows)[:, None]).to(k_tile.dtype)"
+    yield "lagging = (lagging + state * BLOCK_I) * fade"
+    yield f"lagging = {product('tl.trans(k_lagging)', 'v_tile', 'lagging')}"
+    yield f"state = state * fade + {product('tl.trans(k_tile)', 'v_tile')}"
+    if site.over:
+        yield "lagging_count = (lagging_count + count * BLOCK_I) * fade"
+        yield "lagging_count += tl.sum(k_lagging.to(tl.float32), 0)"
+        yield "count = count * fade + tl.sum(k_tile.to(tl.float32), 0)"
