@@ -35,6 +35,9 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SOFT_STARTS = frozenset({"attnc", "doc", "input", "output", "variant"})
 """Keywords at the start of an item where a word, number or string follows; else names."""
 
+_WORD_OPERATORS = frozenset({"if", "and", "or"})
+"""Operators that are words: what stands before them is a name."""
+
 _HARD_STARTS = frozenset({"repeat", "for", "when", "exit", "return", "model", "block"})
 """Words that begin an item and stand in no expression."""
 
@@ -310,7 +313,8 @@ class _Lexer:
 
 
 def _is_word(lexeme: Lexeme) -> bool:
-    return lexeme[0].isalnum() or lexeme[0] in '_"'
+    """Whether a keyword may stand before a lexeme: a word, number or string, but no operator."""
+    return lexeme not in _WORD_OPERATORS and (lexeme[0].isalnum() or lexeme[0] in '_"')
 
 
 def _add_comments(body: Body, comments: tuple[str, ...]) -> None:

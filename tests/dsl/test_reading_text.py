@@ -495,6 +495,12 @@ def test_deep_nesting_is_refused(text: str) -> None:
     assert effort < most(text)
 
 
+@pytest.mark.parametrize("operator", ["if 0 else 0", "and a", "or a"])
+@pytest.mark.parametrize("word", ["input", "output", "doc", "variant", "attnc"])
+def test_a_name_like_a_keyword_stands_before_operators(word: str, operator: str) -> None:
+    assert value(f"{word} {operator}")
+
+
 def test_ninety_levels_are_read() -> None:
     assert value("[" * 90 + "1" + "]" * 90)
     assert value("f(" * 90 + "1" + ")" * 90)
