@@ -40,15 +40,14 @@ def backward(problem: Resident) -> KernelText:
     contiguous = [*statistics, *(each for each in grads if each in ("grad_lse", "grad_scores"))]
     terms = [term.buffer for term in problem.terms(problem.streams)]
     summed = [name for name, _, _ in parts(problem)]
-    used_inputs = [name for name in problem.inputs if problem.has_slope or name in ("v", "vq")]
-    if not problem.has_slope:
-        used_inputs = []
+    needed = {"q": problem.has_slope, "k": problem.has_slope}
+    operands = [name for name in problem.inputs if needed.get(name, not problem.is_hard)]
     streamed = [f"grad_{name}" for name in _streamed_inputs(problem)]
     return kernel_text(
         problem.base,
         "gradients",
         f"Gradients of a run of {problem.streams.operand}, and its part of those that stay.",
-        inputs=[*used_inputs, *grads, *results, *statistics],
+        inputs=[*operands, *grads, *results, *statistics],
         outputs=[*streamed, *terms, *summed],
         contiguous=[*contiguous, *terms, *summed],
         used=tile.sizes(problem, computed),
@@ -141,7 +140,8 @@ def _tile(problem: Resident, computed: tuple[Formula, ...]) -> Iterator[str]:
     """What a tile of streamed rows gives."""
     side, slopes = problem.streams, _slopes(problem)
     if problem.has_slope:
-        yield from _scores(problem, computed)
+        # hard weights come from the index, not from scores
+        yield from tile.tile_scores(problem, computed, scored=not problem.is_hard)
     else:
         yield f"rows = first + tl.arange(0, {side.block})"
         if any(each.whole or not each.gathers for each in problem.readings):
@@ -163,17 +163,6 @@ def _tile(problem: Resident, computed: tuple[Formula, ...]) -> Iterator[str]:
         yield f"ds = {read}" if first else f"ds += {read}"
     if problem.has_slope:
         yield from _through(problem, slopes)
-
-
-def _scores(problem: Resident, computed: tuple[Formula, ...]) -> Iterator[str]:
-    """Scores; of a hard weight, which comes from the index, only the pairs that exist."""
-    lines = [*tile.tile_scores(problem, computed)]
-    if problem.is_hard:
-        dropped = {*lines[-1:], problem.stream.score.assigned("s"), "s = tl.zeros_like(qk) + s"}
-        lines = [line for line in lines if line not in dropped]
-        if "qk" not in variables(computed):
-            lines = [line for line in lines if not line.startswith("qk = ")]
-    yield from lines
 
 
 def _weights(problem: Resident, reading: Reading) -> Iterator[str]:

@@ -17,6 +17,7 @@ from attnc.backends.triton.pieces import (
     padded,
     rows_of,
     scores,
+    variables,
 )
 from attnc.backends.triton.resident.problem import Resident
 from attnc.backends.triton.resident.readings import Reading
@@ -48,15 +49,25 @@ def walk(problem: Resident, body: Iterable[str]) -> str:
     return f"end = tl.minimum((split + 1) * span, {length})\n" + head + indent(lines, "    ")
 
 
-def tile_scores(problem: Resident, formulas: tuple[Formula, ...]) -> Iterator[str]:
-    """Yield statements for `s`, the scores of a tile [streamed rows, rows that stay]."""
+def tile_scores(
+    problem: Resident, formulas: tuple[Formula, ...], scored: bool = True
+) -> Iterator[str]:
+    """Yield statements for `s`, the scores of a tile [streamed rows, rows that stay], and `keep`.
+
+    Args:
+        problem: the site.
+        formulas: what the tile computes with.
+        scored: whether scores are needed; else `keep` is all.
+    """
     stream, side, held = problem.stream, problem.streams, problem.orientation
     yield f"rows = first + tl.arange(0, {side.block})"
     yield f"near = tl.minimum(rows, {side.length} - 1)"
     yield f"{side.tile} = {rows_of(side.operand, 'h', 'near', side.width)}"
-    yield f"qk = {held.product}"
+    if scored or "qk" in variables(formulas):
+        yield f"qk = {held.product}"
     yield from axes(stream, formulas, held)
-    yield from scores(stream)
+    if scored:
+        yield from scores(stream)
     inside = f"(rows < {side.length})[:, None]"
     if not problem.is_full:
         inside += f" & (slots < {problem.count})[None, :]"
@@ -68,7 +79,8 @@ def tile_scores(problem: Resident, formulas: tuple[Formula, ...]) -> Iterator[st
         yield f"keep = keep & {inside}"
     else:
         yield f"keep = {fill('{a} & {b}', inside, keep.value)}"
-    yield only_kept("s", 'float("-inf")')
+    if scored:
+        yield only_kept("s", 'float("-inf")')
 
 
 def values_tile(problem: Resident, reading: Reading) -> str:
