@@ -125,8 +125,8 @@ def _allowed(site: Site) -> int:
 
 _GPU = (
     Preference("sdpa", _beyond_fused),
-    Preference("linear"),
     Preference("triton"),
+    Preference("linear"),
     Preference("sdpa"),
     Preference("tiled", _few_pairs),
     Preference("*"),
