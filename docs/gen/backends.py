@@ -5,7 +5,7 @@ import mkdocs_gen_files
 from attnc.api import Compilation, check, loads
 from attnc.dsl import library
 
-TARGETS = {"sdpa": "cpu", "tiled": "cpu", "triton": "cuda:90", "reference": "cpu"}
+TARGETS = {"sdpa": "cpu", "linear": "cpu", "tiled": "cpu", "triton": "cuda:90", "reference": "cpu"}
 HEAD = """# Primitives and backends
 
 Each attention of the [standard library](library.md), in its example, on every backend: what the
