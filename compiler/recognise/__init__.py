@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from attnc.compiler.kernel import Backend, Target
 from attnc.compiler.recognise.concatenated import concatenated_keys
+from attnc.compiler.recognise.duplex import duplex
 from attnc.compiler.recognise.gathered import gathered_keys
 from attnc.compiler.recognise.products import products
 from attnc.compiler.recognise.reused import reused_maps
@@ -19,7 +20,7 @@ from attnc.compiler.recognise.windows import windows_in_batch
 from attnc.dsl.graph import Graph
 
 RECOGNISERS: tuple[Recogniser, ...] = (
-    products, reused_maps, windows_in_batch, gathered_keys, concatenated_keys,
+    products, reused_maps, duplex, windows_in_batch, gathered_keys, concatenated_keys,
 )  # fmt: skip
 """All, in order: an attention that one has found may be improved by the next."""
 
