@@ -33,6 +33,12 @@ BY_HAND = {
         f"o = rearrange(attend({THREE}, score=qk + bias[h, i, j]), {BACK})",
         f"o = attend(q, k, v, {FROM}, score=qk + bias[h, query_slot, slot])",
     ),
+    "a number for each window": (
+        f"slope = mean(rearrange(q, {PARTED}), axis=[1, 2, 3])\n"
+        f"  o = rearrange(attend({THREE}, score=qk + slope[b] * j), {BACK})",
+        f"slope = mean(rearrange(q, {PARTED}), axis=[1, 2, 3])\n"
+        f"  o = attend(q, k, v, {FROM}, score=qk + slope[(b * 4 + iy // 8) * 4 + ix // 8] * slot)",
+    ),
     "interleaved": (
         f"o = rearrange(attend({THREE}), {BACK})".replace("y i z j", "i y j z"),
         "o = attend(q, k, v, grid=[32, 32], domain=windows(8, dilation=4))",
