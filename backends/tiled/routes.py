@@ -208,7 +208,10 @@ class RoutedPasses:
             ),
             f"q, grad_out, parted = ({name}_windows(x) for x in (q, grad_out, grad_q))",
             f"k, v = ({name}_regions(x) for x in (k, v))",
-            f"sums = [{name}_regions(x).contiguous() for x in (grad_k, grad_v)]",
+            "sums = [",
+            f"    {name}_regions(x).clone(memory_format=torch.contiguous_format)",
+            "    for x in (grad_k, grad_v)",
+            "]",
             *self._looped(
                 "q_tile = tile_of(q, bs, ys, {})", "grad_tile = tile_of(grad_out, bs, ys, {})"
             ),

@@ -175,6 +175,7 @@ CASES: Mapping[str, str] = {
     "score = qk * warm[h]",
     "routed to another map": "qg, kw, vw, grid = [6, 8], key_grid = [6, 16], "
     "domain = routed(route, regions = [3, 2])",
+    "regions of one token": f"{GRID}, domain = routed(seen, regions = [6, 8])",
     "routed keys": "qg, kg, vg, domain = routed(seen)",
     "routed keys by head": "qg, kg, vg, domain = routed(seen_by_head), score = qk * warm[h]",
     "blocks": "qg, kg, vg, domain = blocks([20, 28])",
