@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -14,7 +15,7 @@ from attnc.cli.outcome import Outcome
 from attnc.cli.progress import at
 from attnc.cli.table import table
 from attnc.dsl.diagnostics import Diagnostic, SpecError
-from attnc.dsl.load import find_system
+from attnc.dsl.load import ZOO, find_system
 from attnc.dsl.render import Json
 from attnc.zoo import entries, family, names
 
@@ -58,13 +59,13 @@ def listed(pattern: PatternArgument = "*") -> Outcome:
 
 def shown(name: NameArgument) -> Outcome:
     """Print the spec of a system."""
-    text = find_system(name, entries).read_text(encoding="utf-8")
+    text = _file(name).read_text(encoding="utf-8")
     return Outcome(text, text)
 
 
 def copied(name: NameArgument, output: CopyOption = "", force: ForceOption = False) -> Outcome:
     """Copy the spec of a system, to change it."""
-    path = find_system(name, entries)
+    path = _file(name)
     target = output or path.name
     create(target, path.read_text(encoding="utf-8"), force)
     return Outcome(result=target, messages=(f"wrote {target}",))
@@ -74,7 +75,7 @@ def checked(patterns: PatternsArgument = None) -> Outcome:
     """Check systems with all their variants, and hold their claims against what can be counted."""
     rows: list[tuple[str, Verdict]] = []
     found: list[Diagnostic] = []
-    chosen = _chosen(patterns or ["*"])
+    chosen = _chosen([pattern.removeprefix(ZOO) for pattern in patterns or ["*"]])
     for number, name in enumerate(chosen, 1):
         at(name, number, len(chosen))
         try:
@@ -137,4 +138,9 @@ def _chosen(patterns: list[str]) -> list[str]:
 
 
 def _matching(pattern: str) -> list[str]:
-    return [name for name in names() if fnmatch(name, pattern)]
+    return [name for name in names() if fnmatch(name, pattern.removeprefix(ZOO))]
+
+
+def _file(name: str) -> Path:
+    """Return the spec file of a system, which goes by its name or by `zoo:NAME`."""
+    return find_system(name.removeprefix(ZOO), entries)

@@ -68,3 +68,9 @@ def test_a_wrong_spec_does_not_hide_the_others(attnc: Run, systems: Path) -> Non
 def test_a_misspelt_name_is_mended(attnc: Run) -> None:
     ran = attnc("zoo", "check", "goood")
     assert ran.code == 2 and "did you mean `good`?" in ran.err
+
+
+def test_a_system_goes_by_its_name_with_zoo_before_it(attnc: Run, systems: Path) -> None:
+    for verb in (["check"], ["show"], ["copy", "-o", str(systems / "copy")]):
+        assert attnc("zoo", verb[0], "zoo:good", *verb[1:]).code == 0
+    assert (systems / "copy").read_text() == GOOD
