@@ -72,7 +72,8 @@ class KernelFile:
         head += ["from __future__ import annotations", "", *self._imports(parts)]
         parts = list(dict.fromkeys(parts))
         _check_names(parts)
-        return "\n\n\n".join(["\n".join(head), *parts]) + "\n"
+        gap = "\n\n\n" if parts[0].startswith(("def ", "class ", "@")) else "\n\n"
+        return "\n".join(head) + gap + "\n\n\n".join(parts) + "\n"
 
     def _imports(self, parts: list[str]) -> list[str]:
         """Return the import lines that the functions need."""
