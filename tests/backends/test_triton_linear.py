@@ -214,28 +214,27 @@ def _by_sums(plan: SitePlan) -> bool:
 SCRIPT = """
 import json, sys
 from attnc.backends.triton.crosscompile import cross_compile, over_budget
-from attnc.backends.triton.examples import fading, linear
+from attnc.backends.triton.examples import fading
 from attnc.compiler.targets import parse_target
 
 target = parse_target(sys.argv[1])
-made = cross_compile({"fading": fading, "linear": linear}[sys.argv[2]](64), target)
+made = cross_compile(fading(64), target)
 print(json.dumps({name: over_budget(found, target) for name, found in made.items()}))
 """
-KERNELS = {"key_sums", "forward", "queries", "query_sums", "keys", "values"}
 
 
-@pytest.mark.parametrize(
-    ("target", "example"), [*((target, "fading") for target in CAPABILITIES), ("cuda:90", "linear")]
-)
-def test_kernels_are_within_budget(target: str, example: str) -> None:
+@pytest.mark.parametrize("target", ["cuda:90", "hip:gfx942"])
+def test_kernels_are_within_budget(target: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, target, example],
+        [sys.executable, "-c", SCRIPT, target],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
-    assert {*made} == KERNELS | ({"rates"} if example == "fading" else set())
+    assert {*made} == {
+        "key_sums", "forward", "queries", "query_sums", "keys", "values", "rates",
+    }  # fmt: skip
     assert not any(made.values()), made
 
 

@@ -47,9 +47,9 @@ TILES: Mapping[str, Mapping[int, ByKind]] = {
 """Target -> head dims up to -> tiles, for float16 and bfloat16."""
 
 SAFE: Mapping[int, ByKind] = {
-    32: _tiles((32, 32, 4, 1), (32, 32, 4, 1)),
-    64: _tiles((32, 32, 4, 1), (32, 32, 4, 1)),
-    128: _tiles((16, 32, 4, 1), (16, 16, 4, 1)),
+    32: _tiles((16, 32, 4, 1), (16, 16, 4, 1)),
+    64: _tiles((16, 32, 4, 1), (16, 16, 4, 1)),
+    128: _tiles((16, 16, 4, 1), (16, 16, 4, 1)),
     256: _tiles((16, 16, 4, 1), (16, 16, 8, 1)),
 }
 """Head dims up to -> tiles that fit every card; for float32, and for cards that are not listed."""
