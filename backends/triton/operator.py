@@ -124,9 +124,8 @@ def _on_the_cpu(problem: Operation) -> str:
     saved = f"ctx.saved_tensors[:-{count}]" if count else "ctx.saved_tensors"
     plain, results = problem.private("plain"), _plain_results(problem)
     grads = [f"grad_{name}" for name in results if name != "index"]
-    given = f"({', '.join(grads)})" if len(grads) > 1 else grads[0]
-    if "index" in results:
-        plain, given = f"lambda *given: {plain}(*given)[:-1]", f"({', '.join(grads)},)"
+    grads += ["None"] if "index" in results else []
+    given = f"({', '.join(grads)})" if len(grads) > 1 else f"({grads[0]},)"
     passed = [plain, saved, "ctx.needs_input_grad", given]
     return "if not grad_out.is_cuda:\n" + indent(call("return plain_gradients", passed, 2), "    ")
 

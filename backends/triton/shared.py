@@ -181,10 +181,16 @@ def plain_gradients(plain, inputs, needed, grads):
             for x, need in zip(inputs, needed, strict=True)
         ]
         results = plain(*given)
+    results = results if isinstance(results, tuple) else (results,)
+    pairs = zip(results, grads, strict=True)
+    reached = [(x, grad) for x, grad in pairs if x.requires_grad]
     sought = [x for x, need in zip(given, needed, strict=True) if need]
-    found = torch.autograd.grad(
-        results, sought, grads, create_graph=again, allow_unused=True
-    )  # fmt: skip
+    found = [None for _ in sought]
+    if reached:
+        found = torch.autograd.grad(
+            [x for x, _ in reached], sought, [grad for _, grad in reached],
+            create_graph=again, allow_unused=True
+        )  # fmt: skip
     found = iter(found)
     return tuple(next(found) if need else None for need in needed)
 '''

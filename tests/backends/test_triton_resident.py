@@ -164,6 +164,19 @@ def test_the_cpu_has_the_reference(name: str, harness: Harness, load_kernels: Lo
     harness.check(entry, site, torch.float32, given)
 
 
+def test_a_choice_alone_passes_no_gradient(harness: Harness, load_kernels: Load) -> None:
+    """Neither on the CPU, where autograd has none, nor by the kernel."""
+    site = site_of(CASES["best key"], harness)
+    plain = TritonBackend(ReferenceBackend()).build(site, TARGET)
+    q, k, v, keep = harness.inputs(site, SIZES, torch.float32)
+    entries = (vars(load_kernels(site, plain))[site.name], harness.interpreted(site, (32, 32)))
+    for entry in entries:
+        asks = q.float().requires_grad_()
+        out, _ = entry(asks, k.float(), v.float(), keep)
+        torch.autograd.backward(out.sum())
+        assert asks.grad is None or not asks.grad.any()
+
+
 @pytest.mark.parametrize("name", ["duplex", "slots", "best key and scores"])
 def test_the_operator_passes_torch_s_own_checks(
     name: str, harness: Harness, load_kernels: Load
