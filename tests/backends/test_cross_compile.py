@@ -49,7 +49,7 @@ def test_kernels_are_within_budget(target: str, dim: int, length: int, example: 
     assert {*made} == {*KINDS}
 
 
-@pytest.mark.parametrize("target", CAPABILITIES)
+@pytest.mark.parametrize("target", ["cuda:90", "hip:gfx942"])
 def test_resident_kernels_are_within_budget(target: str) -> None:
     made = compiled(target, 64, 1000, "duplex", 32)
     assert {*made} == {*resident.KINDS}
