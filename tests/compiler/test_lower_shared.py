@@ -30,7 +30,7 @@ def tower(block: type[Block], n: int | str, *, grid: bool = False, masked: bool 
     x = b.op("linear", b["x"], 8, module="fc")
     if grid:
         assert isinstance(n, int)
-        square = b.op("rearrange", x, "b (h w) c -> b h w c", w=2)
+        square = b.op("rearrange", x, "b (h w) c -> b h w c", h=n // 2)
         x = b.op("rearrange", b.op("softmax", square, axis=1), "b h w c -> b (h w) c")
     if masked:
         x = b.op("multiply", x, b["mask"])
