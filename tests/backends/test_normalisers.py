@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import pytest
 import torch
@@ -16,69 +14,11 @@ from torch.autograd import gradcheck, gradgradcheck
 import attnc
 from attnc.backends.reference import ReferenceBackend, function
 from attnc.backends.sdpa import SdpaBackend
-from attnc.compiler.kernel import No, Site, Target
+from attnc.compiler.kernel import No, Target
 from attnc.compiler.sites import site_of
-from attnc.dsl.diagnostics import SpecError
+from tests.backends.one_call import Matrix, run, site, tensors
 
 torch.set_num_threads(1)
-
-SHAPES = {
-    "q": "[b, 2, n, 3]",
-    "k": "[b, 2, m, 3]",
-    "v": "[b, 2, m, 2]",
-    "u": "[b, 2, n, 4]",
-    "k2": "[b, 2, p, 3]",
-    "v2": "[b, 2, p, 2]",
-    "given": "[b, 2, n, m]",
-    "s": "[2]",
-    "gate": "[b, 2, m]",
-    "extra": "[b, n, m]",
-    "t": "[]",
-}
-SIZES = {"b": 2, "n": 4, "m": 5, "p": 3}
-Matrix = list[list[float]]
-"""By query and key."""
-
-
-# Specs ------------------------------------------------------------------------------------
-
-
-def names_in(call: str) -> list[str]:
-    return [name for name in SHAPES if re.search(rf"\b{name}\b(?!\s*=)", call)]
-
-
-def spec(call: str, results: int = 1) -> str:
-    inputs = "\n".join(f"  input {name}: {SHAPES[name]}" for name in names_in(call))
-    names = [f"r{at}" for at in range(results)]
-    outputs = "\n".join(f"  output {name}_out = {name}" for name in names)
-    return f"model m() {{\n{inputs}\n  {', '.join(names)} = {call}\n{outputs}\n}}"
-
-
-@cache
-def site(call: str, results: int = 1) -> Site:
-    graph = attnc.check(attnc.loads(spec(call, results)))
-    (found,) = (site_of(node, "f") for node in graph.body.nodes if node.op == "attend")
-    return found
-
-
-def tensors(call: str) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    found = {}
-    for name in SHAPES:
-        axes = [axis.strip() for axis in SHAPES[name][1:-1].split(",") if axis.strip()]
-        shape = [SIZES[axis] if axis in SIZES else int(axis) for axis in axes]
-        found[name] = torch.randn(shape, generator=generator, dtype=torch.float64)
-    return {name: found[name] for name in names_in(call)}
-
-
-def run(call: str, given: dict[str, Tensor], results: int = 1) -> tuple[Tensor, ...]:
-    """Compute a call on inputs by name: operands in order, then tensors as they are captured."""
-    made = site(call, results)
-    order = [name for name in ("given", "q", "k", "v", "k2", "v2", "u") if name in given]
-    captured = [given[name] for name in made.attention.tensors]
-    out = function(made)(*(given[name] for name in order), *captured)
-    return out if isinstance(out, tuple) else (out,)
-
 
 # The formulas -----------------------------------------------------------------------------
 
@@ -335,19 +275,6 @@ def test_reversed_is_softmax_of_the_transposed_scores() -> None:
     torch.testing.assert_close(run(call, given)[0], wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("normaliser", ["softmax(keys)", "softmax(keys, sink = 1)", "argmax(keys)"])
-@pytest.mark.parametrize("cut", [0, 2, 5])
-def test_a_source_split_in_two_is_one(normaliser: str, cut: int) -> None:
-    given = tensors("attend(q, k, v)")
-    halves = {f"{name}{two}": part for name in "kv" for two, part in zip(
-        ("", "2"), (given[name][:, :, :cut], given[name][:, :, cut:]), strict=True
-    )}  # fmt: skip
-    call = f"attend(q, [source(k, v), source(k2, v2)], normalize = {normaliser})"
-    (whole,) = run(f"attend(q, k, v, normalize = {normaliser})", given)
-    (split,) = run(call, {"q": given["q"], **halves})
-    torch.testing.assert_close(split, whole, rtol=0, atol=1e-12)
-
-
 def test_softmax1_is_a_zero_key_with_a_zero_value() -> None:
     call = "attend(q, k, v, normalize = softmax(keys, sink = 0), scale = 0.7)"
     given = tensors(call)
@@ -539,59 +466,6 @@ def test_half_precision_keeps_its_statistics_in_float32() -> None:
             assert (out.double() - exact[0]).abs().max() < 8 * 2**-8 * size
 
 
-# Refusals ---------------------------------------------------------------------------------
-
-WRONG = {
-    "attend(q, k, v, normalize = softmax(channels))": "normalize is one of",
-    "attend(q, k, v, normalize = softmax(queries, sink = 0))": "takes no options",
-    "attend(q, k, v, normalize = softmax(keys, skin = 0))": "takes sink",
-    "attend(q, k, v, normalize = softmax(keys, sink = s[j]))": "may depend on b and h",
-    "attend(q, k, v, normalize = ratio(eps = -1))": "a number from 0 up",
-    "attend(q, k, v, normalize = softmax(keys, queries))": "takes vq",
-    "attend(q, k, v, vq = u)": "with normalize = softmax(keys, queries) only",
-    "attend(q, k, v, vq = u, normalize = softmax(keys, queries), post = w * 2)": "two weights",
-    "attend(q, k, v, normalize = softmax(queries), domain = causal)": "later queries",
-    "attend(q, k, v, normalize = argmax(queries), domain = causal)": "later queries",
-    "attend(q, k, v, outputs = [index])": "has no index",
-    "attend(q, k, v, normalize = sigmoid, outputs = [lse])": "has no lse",
-    "attend(q, k, v, score = qk * w)": "'w' is not defined",
-    "attend(q, k, v, post = w[i])": "is no tensor",
-    "attend(q, k, v, post = w > 0)": "must be a number",
-    "attend(q, k, v, renormalize = j == 0)": "by b, h and i only",
-    "attend(q, k, v, renormalize = 2)": "must be a truth value",
-    "attend(scores = given)": "scores = s, v = v",
-    "attend(q, k, scores = given, v = v)": "scores = s, v = v",
-    "attend(weights = given, v = v, normalize = softmax)": "are normalised already",
-    "attend(scores = v, v = v)": "shape conflict",
-    "attend(q, k, v, vq = v, normalize = softmax(keys, queries))": "shape conflict",
-}
-
-
-@pytest.mark.parametrize("held", ['"softmax(queries)"', "sigmoid", "none", "relu"])
-def test_a_param_may_hold_the_normaliser(held: str) -> None:
-    text = f"""model m() {{
-      input q: [b, 2, n, 3]
-      block mixed(q: [b, h, n, d]; normalize = softmax) -> [b, h, n, d] {{
-        return attend(q, q, q, normalize=normalize)
-      }}
-      output y = mixed(q, normalize={held})
-    }}"""
-    q = tensors("attend(q, k, v)")["q"]
-    out = attnc.compile(attnc.loads(text)).double()(q)
-    (wanted,) = run(f"attend(q, k, v, normalize = {held})", {"q": q, "k": q, "v": q})
-    torch.testing.assert_close(out, wanted)
-
-
-@pytest.mark.parametrize("call", WRONG)
-def test_what_makes_no_sense_is_refused(call: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        site(call)
-    first = caught.value.diagnostics[0]
-    assert first.code.startswith("E2")
-    wanted = WRONG[call]
-    assert wanted in first.message or (wanted == "shape conflict" and first.code == "E203")
-
-
 @pytest.mark.parametrize("call", [
     *(f"attend(q, k, v, normalize = {case.text})" for case in [*CASES.values()][1:]),
     "attend(q, k, v, post = w * gate[b, h, j])", "attend(q, k, v, renormalize = true)",
@@ -623,35 +497,3 @@ def test_no_keys_at_all_give_nothing(name: str) -> None:
     none = {**given, "k": given["k"][:, :, :0], "v": given["v"][:, :, :0]}
     out, weights = run(call, none, 2)
     assert weights.shape == (2, 2, 4, 0) and out.shape == (2, 2, 4, 2) and not out.any()
-
-
-def test_the_text_says_it_plainly() -> None:
-    call = (
-        "attend(q, k, v, scale = 2, normalize = argmax(queries), domain = where(j < i), "
-        "post = w * gate[b, h, j], outputs = [index])"
-    )
-    assert ReferenceBackend().build(site(call, 2), Target()).source == GOLDEN
-
-
-GOLDEN = '''\
-def f(q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
-    """argmax(queries)(qk * 2.0) v where j < i, post = w * gate[b, h, j].
-
-    q: [b, 2, n, 3]; k: [b, 2, m, 3]; v: [b, 2, m, 2]; gate: [b, 2, m].
-    """
-    n = q.shape[2]
-    m = k.shape[2]
-    wide = torch.promote_types(q.dtype, torch.float32)  # never half precision
-    gate = gate.to(wide)
-    i = torch.arange(n, device=q.device)[:, None]
-    j = torch.arange(m, device=q.device)
-    scores = (q @ k.transpose(-2, -1)).to(wide) * 2.0
-    scores = scores.masked_fill(j >= i, -torch.inf)
-    best = scores.argmax(-2, keepdim=True)  # the first of equals
-    unseen = scores.isneginf().all(-2, keepdim=True)  # keys without a query
-    weights = torch.zeros_like(scores).scatter(-2, best, 1.0)
-    index = best.masked_fill(unseen, -1).squeeze(-2)
-    weights = weights.masked_fill(unseen, 0.0)
-    weights = (weights * gate[:, :, None, :]).to(v.dtype)
-    return weights @ v, index
-'''
