@@ -177,6 +177,11 @@ class Compilation:
         return machine_code(sites, self._cards, self.all_sizes)
 
     @property
+    def source(self) -> str:
+        """The code of the model."""
+        return self.artefact.files["model.py"]
+
+    @property
     def plan_target(self) -> Target:
         """The target, as the compiler knows it."""
         from attnc.compiler.targets import parse_target
