@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from lark import Lark, Token
 from lark.common import LexerConf
@@ -36,12 +38,28 @@ class _NoLexer(Lexer):
 
 @cache
 def parser() -> Lark:
-    """Build the parser; this takes about 70 ms, once."""
+    """Build the parser, from tables kept in the user's cache if they are of this grammar.
+
+    Without them this takes about 70 ms.
+    """
     grammar = files("attnc.dsl").joinpath("grammar.lark").read_text(encoding="utf-8")
     return Lark(
         grammar, parser="lalr", lexer=_NoLexer, start=list(STARTS), transformer=_TreeBuilder(),
-        maybe_placeholders=True,
+        maybe_placeholders=True, cache=_tables(),
     )  # fmt: skip
+
+
+def _tables() -> str | bool:
+    """Return the file that keeps the parser's tables; false where there can be none.
+
+    lark checks that it belongs to the grammar and to its own version, and builds it anew if not.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "attnc"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # no such user, or a place that cannot be written
+        return False
+    return str(folder / "grammar.tables") if os.access(folder, os.W_OK) else False
 
 
 @cache
