@@ -65,7 +65,7 @@ def _condition(source: Source) -> ScoreTree | None:
 FEW_PAIRS = 2**16
 """Pairs of queries and keys of one head up to which walking through tiles does not pay."""
 
-SHORT_PAIRS = 2**18
+SHORT_PAIRS = 2**20
 """Pairs up to which training with a built bias is as fast as with tiles, if all are allowed."""
 
 _CAUSAL = scorelang.classify(scorelang.make("le", Coordinate("j"), Coordinate("i")))
