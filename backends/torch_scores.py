@@ -66,18 +66,27 @@ class ScoreWriter:
     """Writes the trees of one source. Ints meet floats in the working dtype, as in the spec."""
 
     def __init__(
-        self, function: TorchFunction, source: int, dot: str = "", weight: str = ""
+        self,
+        function: TorchFunction,
+        source: int,
+        dot: str = "",
+        weight: str = "",
+        *,
+        selects: bool = False,
     ) -> None:
         """Write into `function` for source number `source`.
 
         Args:
             dot: the expression of `qk`.
             weight: the expression of `w`.
+            selects: tables are read by `index_select`. On a CPU that is some times as fast as
+                indexing, both ways; on a GPU its gradients are summed in no fixed order.
         """
         self._function = function
         self._source = source
         self._dot = dot
         self._weight = weight
+        self._selects = selects
         self._condition = allowed(function.site.attention.sources[source])
         self._key = ""
 
@@ -250,7 +259,27 @@ class ScoreWriter:
 
     def _gathered(self, name: str, indices: Sequence[ScoreTree], shape: Sequence[Size]) -> str:
         """Return `bias[h, i - j + 7]`."""
+        if self._selects and coordinates(indices[-1]) == {"i", "j"}:
+            whole = self._view_ahead(name, indices[:-1], shape)
+            if whole is not None:
+                return self._selected(whole, indices[-1], shape[-1])
         return f"{name}[{', '.join(self._places(indices, shape))}]"
+
+    def _view_ahead(
+        self, name: str, ahead: Sequence[ScoreTree], shape: Sequence[Size]
+    ) -> str | None:
+        """Return a view whose axes but the last are those of scores before i and j, or none."""
+        names = [index.name for index in ahead if isinstance(index, Coordinate)]
+        if len(names) < len(ahead) or names not in ([], ["h"], ["b", "h"]):
+            return None
+        slices = [self._slice(index, size) for index, size in zip(ahead, shape, strict=False)]
+        kept = [part for part in slices if part is not None]
+        return _subscripted(name, kept) if len(kept) == len(slices) else None
+
+    def _selected(self, name: str, index: ScoreTree, size: Size) -> str:
+        """Return `bias.index_select(-1, at.flatten()).unflatten(-1, at.shape)`."""
+        at = self._function.bind("at", self._inside(index, size))
+        return f"{name}.index_select(-1, {at}.flatten()).unflatten(-1, {at}.shape)"
 
     def _places(self, indices: Sequence[ScoreTree], shape: Sequence[Size]) -> list[str]:
         """Return indices as tensors that broadcast over [b, h, n, m], none outside the tensor."""

@@ -9,12 +9,13 @@ from typing import Union
 import torch
 from torch import Tensor
 
+from attnc.backends.formula import beyond_softmax
 from attnc.backends.reference import gathered
 from attnc.backends.reference.generate import Generator
 from attnc.backends.torch_function import unknown_sizes
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
 from attnc.dsl.attention import Attention, SoftmaxKeys
-from attnc.dsl.scorelang import slot_count
+from attnc.dsl.scorelang import allowed, every_row_has_key, scaled_product, slot_count
 
 AttentionFunction = Callable[..., Union[Tensor, tuple[Tensor, ...]]]
 
@@ -44,8 +45,26 @@ class ReferenceBackend:
         return Yes((f"plain torch, {scores}", "any device, twice differentiable"))
 
     def build(self, site: Site, target: Target) -> Kernel:
-        """Generate the function; it is the same for all targets."""
+        """Return an expression where that says it all, else a function; the same for all targets."""
+        written = inline(site)
+        if written is not None:
+            return Kernel(self.name, site.name, call=written)
         return Kernel(self.name, site.name, generate(site), ("from torch import Tensor",))
+
+
+def inline(site: Site) -> str | None:
+    """Return plain attention to all keys as an expression with holes `{q} {k0} {v0}`."""
+    if len(site.sources) > 1 or site.tensors or site.attention.outputs != ("out",):
+        return None
+    (source,), ((k, _),) = site.attention.sources, site.sources
+    score = scaled_product(source.score)
+    beyond = [*beyond_softmax(site), source.weight, allowed(source)]
+    if score is None or score.bias is not None or any(each is not None for each in beyond):
+        return None
+    if site.q.shape[1] != k.shape[1] or not every_row_has_key(source, site.q.shape[2], k.shape[2]):
+        return None
+    scale = "" if score.scale == 1 else f" * {score.scale!r}"
+    return f"({{q}} @ {{k0}}.mT{scale}).softmax(-1) @ {{v0}}"
 
 
 def generate(site: Site) -> str:

@@ -97,7 +97,7 @@ def function(site: Site, target: Target) -> str:
 
 def _write_mask(made: TorchFunction, built: Mask, target: Target) -> None:
     """Bind `mask`, which must have two axes at least, and `empty` where rows may be."""
-    writer = ScoreWriter(made, 0)
+    writer = ScoreWriter(made, 0, selects=target.kind == "cpu")
     written = _masked_bias(made, writer, built) if built.bias else ""
     if built.bias is None and built.condition is not None:
         written = writer.condition(built.condition)

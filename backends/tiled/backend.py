@@ -79,7 +79,7 @@ def _used(parts: Sequence[str]) -> Iterator[str]:
     if has_operators:
         yield from (shared.TILES, shared.WIDENED, shared.BY_TOKEN)
     for names, source in shared.OPTIONAL:
-        if any(re.search(rf"\b{name}\(", text) for name in names):
+        if any(re.search(rf"(?<![.\w]){name}\(", text) for name in names):
             yield source
     if has_operators:
         yield shared.NO_SECOND

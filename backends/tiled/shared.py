@@ -1,7 +1,7 @@
 """Functions that generated code of several sites calls; once in every file of kernels."""
 
 TILES = '''\
-TILE = {"cpu": 2**18, "cuda": 2**24}  # pairs whose scores are held at once, by device
+TILE = {"cpu": 2**19, "cuda": 2**24}  # pairs whose scores are held at once, by device
 
 
 def chunks(length, most):
@@ -39,8 +39,12 @@ def heads_of(x, pairs):
 
 
 def rows_for(x, others):
-    """How many rows of x a tile has beside so many others."""
-    return max(32, TILE.get(x.device.type, TILE["cuda"]) // max(others, 1))
+    """How many rows of x a tile has beside so many others; several heads are to find room.
+
+    The threads of a CPU share out heads with less loss than the product of a single one.
+    """
+    heads = min(4, x.shape[0] * x.shape[1])
+    return max(32, TILE.get(x.device.type, TILE["cuda"]) // max(others * heads, 1))
 '''
 
 WIDENED = '''\

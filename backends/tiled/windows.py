@@ -62,8 +62,8 @@ class Partition:
 def in_order(name: str, parted: Partition) -> str:
     """Write the function `name_windows`, which gives a view of tokens by window."""
     shape = ["b", *(str(count) for count, _ in parted.outer), "h", *map(str, parted.sizes), "e"]
-    order = _listed(parted.order)
-    code = [f"return x.unflatten(2, ({_listed(parted.split)})).permute({order})"]
+    order = listed(parted.order)
+    code = [f"return x.unflatten(2, ({listed(parted.split)})).permute({order})"]
     doc = f"Windows [{', '.join(shape)}] of tokens [b, h, n, e], without a copy."
     return define(f"{name}_windows", ["x"], doc, code)
 
@@ -217,7 +217,8 @@ def _indented(text: str) -> list[str]:
     return [f"    {line}" for line in text.split("\n")]
 
 
-def _listed(numbers: list[int]) -> str:
+def listed(numbers: list[int]) -> str:
+    """Return numbers as arguments."""
     return ", ".join(map(str, numbers))
 
 

@@ -150,7 +150,8 @@ def test_the_order_of_preference(
 
 
 CPU_ORDERS: dict[str, tuple[Source, tuple[Size, int], list[str]]] = {
-    "short and dense": (Source(All(), Dot()), (64, 8), ["sdpa", "linear", "reference", "tiled"]),
+    "small": (Source(All(), Dot()), (64, 8), ["linear", "reference", "sdpa", "tiled"]),
+    "short and dense": (Source(All(), Dot()), (200, 8), ["sdpa", "linear", "reference", "tiled"]),
     "long and dense": (Source(All(), Dot()), (4096, 8), ["sdpa", "linear", "tiled", "reference"]),
     "causal": (Source(Causal(), Dot()), (4096, 8), ["sdpa", "linear", "tiled", "reference"]),
     "a long window": (
