@@ -66,7 +66,7 @@ def weights(part: Part, *, results: bool) -> Iterator[str]:
     """Yield lines from `scores` to `weights`.
 
     Args:
-        results: whether lse and index are to be stored, too.
+        results: whether lse and index are to be stored; else what `gradient` reads is bound.
     """
     scores, weights, axis = part.own("scores"), part.own("weights"), part.axis
     if part.sink:
@@ -93,7 +93,7 @@ def weights(part: Part, *, results: bool) -> Iterator[str]:
         case Unnormalised():
             yield f"{weights} = {_zeroed(part)}"
         case Ratio():
-            yield from _ratio(part, part.normaliser)
+            yield from _ratio(part, part.normaliser, graded=not results)
 
 
 def _softmax(part: Part) -> str:
@@ -114,12 +114,13 @@ def _lse(part: Part) -> Iterator[str]:
     yield f"{part.lse}[{part.along}] = torch.logaddexp(total, sink).squeeze(-1)"
 
 
-def _ratio(part: Part, ratio: Ratio) -> Iterator[str]:
+def _ratio(part: Part, ratio: Ratio, *, graded: bool) -> Iterator[str]:
     weights, total = part.own("weights"), part.own("total")
     yield f"{weights} = {_zeroed(part)}"
     yield f"{total} = {weights}.sum(-1, keepdim=True)"
     if ratio.floor is not None:
-        yield f"{part.own('above')} = {total} >= {ratio.floor!r}"
+        if graded:
+            yield f"{part.own('above')} = {total} >= {ratio.floor!r}"
         yield f"{total} = {total}.clamp(min={ratio.floor!r})"
     if ratio.eps:
         yield f"{total} = {total} + {ratio.eps!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -69,3 +70,18 @@ def run(call: str, given: dict[str, Tensor], results: int = 1) -> tuple[Tensor, 
     captured = [given[name] for name in made.attention.tensors]
     out = function(made)(*(given[name] for name in order), *captured)
     return out if isinstance(out, tuple) else (out,)
+
+
+def check_gradients(
+    call: str, check: Callable[..., bool], wanted: set[str] | None = None, results: int = 1
+) -> None:
+    given = tensors(call)
+    learned = [name for name in given if wanted is None or name in wanted]
+    for name in learned:
+        given[name].requires_grad_()
+
+    def computed(*values: Tensor) -> tuple[Tensor, ...]:
+        found = run(call, {**given, **dict(zip(learned, values, strict=True))}, results)
+        return tuple(each for each in found if each.is_floating_point())
+
+    assert check(computed, [given[name] for name in learned], fast_mode=True)

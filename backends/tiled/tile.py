@@ -1,0 +1,130 @@
+"""The lines of one tile: from scores to results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attnc.backends.tiled.functions import Piece
+from attnc.backends.tiled.normalise import BY_COLUMN, Part, weights
+from attnc.backends.tiled.site_functions import SiteFunctions
+from attnc.backends.torch_function import INDENT, WIDTH
+
+
+class Tile:
+    """Writes a tile of a site.
+
+    Args:
+        single: the operands are one tile: what a line gives is the whole.
+        routed: keys are gathered, and `again` says which stand there once more.
+    """
+
+    def __init__(self, functions: SiteFunctions, *, single: bool, routed: bool) -> None:
+        self.functions, self.suffixes = functions, functions.suffixes
+        self.attention = functions.site.attention
+        self.results = self.attention.outputs
+        self._single, self._routed = single, routed
+
+    def forward(self, parts: Sequence[Part]) -> Iterator[str]:
+        """Yield the lines that give all results of a tile."""
+        terms: list[str] = []
+        for part in parts:
+            yield from self.weigh(part, results=True)
+            yield from self.weighted(part)
+            if "received" in self.results:
+                received = f"received[bs, hs, cols{self.suffixes[part.numbers[0]]}]"
+                yield f"{received} += {self.final(part.numbers[0])}.sum(-2)"
+            terms += self._terms(part)
+        if "out" in self.results:
+            by_column = isinstance(self.attention.normaliser, BY_COLUMN)
+            assign = "+=" if by_column else "="
+            yield from _sum("out = " if self._single else f"out[bs, hs, rows] {assign} ", terms)
+
+    def weigh(self, part: Part, *, results: bool) -> Iterator[str]:
+        """Yield lines up to the weights as the normaliser gives them."""
+        for number in part.numbers:
+            yield f"scores{self.suffixes[number]} = {self.functions.scores[number].call}"
+            if self._routed:
+                yield "if again is not None:"
+                yield "    scores.masked_fill_(again, -torch.inf)"
+        if len(part.numbers) > 1:
+            yield f"scores = torch.cat({listed(self.each('scores', part))}, dim=-1)"
+        yield from weights(part, results=results)
+
+    def weighted(self, part: Part) -> Iterator[str]:
+        """Yield lines to the weights as values are multiplied by them, `posted` if changed."""
+        name = part.own("weights")
+        if len(part.numbers) > 1:
+            split = f"{name}.split({self.sizes(part)}, dim=-1)"
+            yield f"{', '.join(self.each('weights', part))} = {split}"
+        for number in part.numbers:
+            if self.functions.posts[number] is not None:
+                yield f"posted{self.suffixes[number]} = {self._posted(number)}"
+        yield from self._renormalise(part)
+
+    def final(self, number: int) -> str:
+        """Return the variable of the weights that values are multiplied by."""
+        if self.attention.renormalise is None:
+            return self._before(number)
+        return f"final{self.suffixes[number]}"
+
+    def each(self, name: str, part: Part) -> list[str]:
+        """Return the variables of the sources of a part."""
+        return [f"{name}{self.suffixes[number]}" for number in part.numbers]
+
+    def sizes(self, part: Part) -> str:
+        """Return the numbers of keys of the sources of a part, as a tuple."""
+        return listed([f"size_of({name})" for name in self.each("cols", part)])
+
+    def at(self, number: int) -> str:
+        """Return the places of the keys of a source, behind the name of an operand."""
+        suffix = self.suffixes[number]
+        return f"{suffix}[bs, hs, cols{suffix}]"
+
+    def factor(self, number: int) -> str:
+        """Return the factor of a source; empty where there is none."""
+        factor = self.functions.factors[number]
+        return factor.call if isinstance(factor, Piece) else factor or ""
+
+    def _posted(self, number: int) -> str:
+        """Return the call of a post function, whose parameters have the names of this source."""
+        post, suffix = self.functions.posts[number], self.suffixes[number]
+        assert post is not None
+        own = {"weights": f"weights{suffix}", "scores": f"scores{suffix}"}
+        return f"{post.name}({', '.join(own.get(each, each) for each in post.parameters)})"
+
+    def _renormalise(self, part: Part) -> Iterator[str]:
+        if self.attention.renormalise is None:
+            return
+        names = [self._before(number) for number in part.numbers]
+        yield f"sums = {' + '.join(f'{name}.sum(-1, keepdim=True)' for name in names)}"
+        if self.functions.rows is not None:
+            yield f"sums = torch.where({self.functions.rows.call}, sums, 1.0)"
+        yield "sums = sums.masked_fill(sums == 0, 1.0)"
+        for number, name in zip(part.numbers, names, strict=True):
+            yield f"final{self.suffixes[number]} = {name} / sums"
+
+    def _before(self, number: int) -> str:
+        """Return the variable of the weights before they are renormalised."""
+        stem = "weights" if self.functions.posts[number] is None else "posted"
+        return f"{stem}{self.suffixes[number]}"
+
+    def _terms(self, part: Part) -> Iterator[str]:
+        for number in part.numbers:
+            product = f"{self.final(number)} @ v{self.at(number)}"
+            factor = self.factor(number)
+            yield f"{factor} * ({product})" if factor else product
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return a tuple of expressions."""
+    return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+
+
+def _sum(assigned: str, terms: Sequence[str]) -> Iterator[str]:
+    one = f"{assigned}{' + '.join(terms)}"
+    if len(one) + 2 * len(INDENT) <= WIDTH:
+        yield one
+        return
+    yield f"total = {terms[0]}"
+    yield from (f"total = total + {term}" for term in terms[1:])
+    yield f"{assigned}total"
