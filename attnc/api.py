@@ -119,7 +119,8 @@ class Compilation:
         from attnc.compiler.recognise import recognise
 
         target = self.plan_target
-        lowered = lower(recognise(self.graph, target, self.backends), function)
+        known = recognise(self.graph, target, self.backends, self._asked)
+        lowered = lower(known, function)
         return passes.run(lowered, target, print_after=self.print_after, show=self.show)
 
     @cached_property
@@ -127,7 +128,7 @@ class Compilation:
         """Which backend computes each attention, and why."""
         from attnc.compiler.plan import plan
 
-        made = plan(self.module, self.plan_target, self.backends, self.all_sizes)
+        made = plan(self.module, self.plan_target, self.backends, self.all_sizes, self._asked)
         if not self.resources:
             return made
         return replace(made, sites=tuple(self._measured(each) for each in made.sites))
@@ -197,6 +198,11 @@ class Compilation:
                 for name in sorted(symbols(size)):
                     names.setdefault(name, BATCH if axis == 0 else LENGTH)
         return {**names, **(self.sizes or {})}
+
+    @property
+    def _asked(self) -> str:
+        """The backend that was asked for by name; empty for none."""
+        return self.target if self.target in FORCED else ""
 
     @cached_property
     def backends(self) -> tuple[Backend, ...]:

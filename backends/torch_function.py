@@ -23,7 +23,10 @@ INDENT = "    "
 _RESERVED = frozenset(
     {*COORDINATES, "q", "k", "v", "qk", "wide", "scores", "weights", "empty", "blocked", "lse",
      "unseen", "out", "mask", "vq", "back", "received", "slot", "outside", "share", "inside",
-     "corner", "bs", "hs", "rows", "cols", "wanted", "torch", "F", "Tensor", *keyword.kwlist}
+     "corner", "bs", "hs", "rows", "cols", "wanted", "absent", "place", "k_near", "v_near", "sink",
+     "best", "nothing", "total", "totals", "sums", "drift", "pull", "pulls", "posted", "final",
+     "factor", "shares", "peaks", "spread", "grad", "grads", "dtype", "dtypes", "again", "torch",
+     "F", "Tensor", *keyword.kwlist}
 )  # fmt: skip
 """Names that generated functions use themselves, alone or with the number of a source."""
 

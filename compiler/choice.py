@@ -169,27 +169,31 @@ PREFERENCES: Mapping[str, Sequence[Preference]] = {
 """The order for each kind of target: the first that can is chosen."""
 
 
-def choose(site: Site, target: Target, backends: Sequence[Backend]) -> tuple[Verdict, ...]:
+def choose(
+    site: Site, target: Target, backends: Sequence[Backend], asked: str = ""
+) -> tuple[Verdict, ...]:
     """Ask all backends about a site.
+
+    Args:
+        asked: a backend that goes before the preference of the target; empty for none.
 
     Returns:
         A verdict for each, most preferred first; none is chosen where none can.
     """
     answers = {backend.name: backend.can(site, target) for backend in backends}
     verdicts: list[Verdict] = []
-    for name, against in _ranked(site, target, [*answers]).items():
+    order = (*((Preference(asked),) if asked else ()), *PREFERENCES[target.kind])
+    for name, against in _ranked(site, order, [*answers]).items():
         answer = answers[name]
         can, chosen = isinstance(answer, Yes), any(each.chosen for each in verdicts)
         verdicts.append(Verdict(name, can, can and not chosen, (*answer.reasons, *against)))
     return tuple(verdicts)
 
 
-def _ranked(site: Site, target: Target, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _ranked(
+    site: Site, order: Sequence[Preference], names: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
     """Return the backends in order of preference, each with what spoke against it earlier."""
-    asked = [name for name in names if name != "reference"]
-    order = PREFERENCES[target.kind]
-    if len(asked) < 2:  # one that is asked for by name is taken wherever it can
-        order = [*map(Preference, asked), Preference("reference")]
     named = {step.backend for step in order}
     ranked: dict[str, tuple[str, ...]] = {}
     against: dict[str, tuple[str, ...]] = {}
@@ -199,6 +203,6 @@ def _ranked(site: Site, target: Target, names: Sequence[str]) -> dict[str, tuple
             reason = step.unless(site)
             if name in names and reason is None:
                 ranked.setdefault(name, against.get(name, ()))
-            elif reason is not None:
+            elif reason is not None and name not in ranked:
                 against[name] = (*against.get(name, ()), reason)
     return ranked

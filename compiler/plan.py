@@ -95,12 +95,14 @@ def plan(
     target: Target,
     backends: Sequence[Backend],
     sizes: Mapping[str, int],
+    asked: str = "",
 ) -> Plan:
     """Ask all backends about every distinct attention and choose.
 
     Args:
         model: a checked graph, or a lowered module after any passes.
         sizes: the value of each symbolic size of the inputs.
+        asked: a backend that goes before the preference of the target; empty for none.
 
     Raises:
         UsageError: a symbolic size has no value (E403).
@@ -112,7 +114,7 @@ def plan(
     groups: dict[Site, list[AttentionCall]] = {}
     for call in attention_calls(module):
         groups.setdefault(call.site, []).append(call)
-    planner = _Planner(target, backends, sizes)
+    planner = _Planner(target, backends, sizes, asked)
     return Plan(target, sizes, tuple(planner.site(*group) for group in groups.items()))
 
 
@@ -125,13 +127,13 @@ def _never(site: Site) -> Function:
 
 class _Planner:
     def __init__(
-        self, target: Target, backends: Sequence[Backend], sizes: Mapping[str, int]
+        self, target: Target, backends: Sequence[Backend], sizes: Mapping[str, int], asked: str
     ) -> None:
-        self.target, self.backends, self.sizes = target, backends, sizes
+        self.target, self.backends, self.sizes, self.asked = target, backends, sizes, asked
         self.width = float_bytes(target)
 
     def site(self, site: Site, calls: Sequence[AttentionCall]) -> SitePlan:
-        verdicts = choose(site, self.target, self.backends)
+        verdicts = choose(site, self.target, self.backends, self.asked)
         if not any(verdict.chosen for verdict in verdicts):
             self._refuse(calls[0], verdicts)
         counts = Counter(call.called for call in calls)

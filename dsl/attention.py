@@ -47,16 +47,23 @@ class Extent:
         return "int"
 
 
+FRACTIONS = ("fz", "fy", "fx")
+"""How far behind a whole position the centre of a sampled box lies, along each axis."""
+
+
 @dataclass(frozen=True, slots=True)
 class Coordinate:
-    """`i` query, `j` key, `h` head (of q), `b` batch: int indices of the pair at hand."""
+    """`i` query, `j` key, `h` head (of q), `b` batch: int indices of the pair at hand.
+
+    Until the domain is placed other names stand for what it gives, such as `slot` and FRACTIONS.
+    """
 
     name: str
 
     @property
     def type(self) -> str:
-        """Always `int`."""
-        return "int"
+        """`int`; `float` of a fraction."""
+        return "float" if self.name in FRACTIONS else "int"
 
 
 @dataclass(frozen=True, slots=True)

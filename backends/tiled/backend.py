@@ -68,7 +68,9 @@ def _passes(site: Site) -> AnyPasses:
     parted = partition(site)
     inner = None if parted is None else inner_site(site, parted)
     if parted is not None and inner is not None:
-        return WindowPasses(site, parted, inner, by_column)
+        passes = WindowPasses(site, parted, inner, by_column)
+        if not passes.inner.kept:  # else a window has more than one tile, and so has its sum
+            return passes
     return Passes(site, walk(site, by_column=by_column))
 
 

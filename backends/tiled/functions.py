@@ -43,6 +43,10 @@ class TileFunction(TorchFunction):
         super().__init__(site)
         self.by_number = by_number
 
+    def inline(self, size: Size) -> str:
+        """Return an expression for a size that reads the shapes of parameters alone."""
+        return self._recipe(self._sizes.recipe(size))
+
     def working_dtype(self) -> str:
         """Return the dtype of q, which the caller has widened."""
         return f"{self.query}.dtype"
@@ -104,6 +108,10 @@ class TileWriter(ScoreWriter):
         if along is not None:
             return "diagonals", along
         return "gather", ", ".join(self._places(load_.indices, shape))
+
+    def gathered(self, tensor: str, indices: Sequence[ScoreTree], shape: Sequence[Size]) -> str:
+        """Return elements, or rows where `shape` is of the first axes only, of a tensor."""
+        return super()._gathered(tensor, indices, shape)
 
     def _slice(self, index: ScoreTree, size: Size) -> str | None:
         if not isinstance(index, Coordinate):

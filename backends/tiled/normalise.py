@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from attnc.dsl.attention import (
     ArgmaxKeys,
     ArgmaxQueries,
+    Bilinear,
     Normaliser,
     Ratio,
     ReluPower,
     Sigmoid,
+    SoftmaxBoth,
     SoftmaxKeys,
     SoftmaxQueries,
     Unnormalised,
 )
 
-SOFTMAXES = (SoftmaxKeys, SoftmaxQueries)
 HARD = (ArgmaxKeys, ArgmaxQueries)
 BY_COLUMN = (SoftmaxQueries, ArgmaxQueries)
 """Normalisers over queries: tiles hold whole columns."""
@@ -36,6 +37,8 @@ class Part:
         sink: the call of the score of the sink, or empty.
         lse: the variable of lse, which is then a result, or empty.
         index: likewise, of an arg-max.
+        chosen: the expression of the tokens that an arg-max finds at `best` in a tile.
+        corners: the call that gives the corners of a sampled box, or empty.
     """
 
     normaliser: Normaliser
@@ -46,6 +49,8 @@ class Part:
     sink: str = ""
     lse: str = ""
     index: str = ""
+    chosen: str = ""
+    corners: str = ""
 
     @property
     def axis(self) -> int:
@@ -74,7 +79,7 @@ def weights(part: Part, *, results: bool) -> Iterator[str]:
     if part.lse and results:
         yield from _lse(part)
     match part.normaliser:
-        case SoftmaxKeys() | SoftmaxQueries():
+        case SoftmaxKeys() | SoftmaxQueries() | SoftmaxBoth():
             yield _softmax(part)
         case ArgmaxKeys() | ArgmaxQueries():
             yield f"best = {scores}.argmax({axis}, keepdim=True)  # the first of equals"
@@ -83,6 +88,7 @@ def weights(part: Part, *, results: bool) -> Iterator[str]:
                 yield f"nothing = {scores}.isneginf().all({axis}, keepdim=True)"
                 yield f"{weights}.masked_fill_(nothing, 0.0)"
             if part.index and results:
+                yield f"best = {part.chosen}"
                 best = "best.masked_fill(nothing, -1)" if part.can_lack else "best"
                 yield f"{part.index}[{part.along}] = {best}.squeeze({axis})"
         case Sigmoid():
@@ -94,6 +100,10 @@ def weights(part: Part, *, results: bool) -> Iterator[str]:
             yield f"{weights} = {_zeroed(part)}"
         case Ratio():
             yield from _ratio(part, part.normaliser, graded=not results)
+        case Bilinear():
+            yield f"{weights} = torch.zeros_like({scores})"
+            yield f"for share, inside in {part.corners}:"
+            yield f"    {weights} += share * {_corner(part)}"
 
 
 def _softmax(part: Part) -> str:
@@ -144,7 +154,7 @@ def gradient(part: Part, grad_lse: str) -> Iterator[str]:
     scores, weights, axis = part.own("scores"), part.own("weights"), part.axis
     grad, result = part.own("grad_weights"), part.own("grad_scores")
     match part.normaliser:
-        case SoftmaxKeys() | SoftmaxQueries():
+        case SoftmaxKeys() | SoftmaxQueries() | SoftmaxBoth():
             if part.sink:
                 yield f"pull = ({weights} * {grad}).sum({axis}, keepdim=True)"
                 if grad_lse:
@@ -166,6 +176,18 @@ def gradient(part: Part, grad_lse: str) -> Iterator[str]:
                 yield f"pull *= {part.own('above')}"
             through = f"(({grad} - pull) / {part.own('total')})"
             yield f"{result} = {_kept(part, through)}"
+        case Bilinear():
+            yield f"{result}, grad_shares = torch.zeros_like({scores}), []"
+            yield f"for share, inside in {part.corners}:"
+            yield f"    corner = {_corner(part)}"
+            yield f"    pull = (corner * {grad}).sum(-1, keepdim=True)"
+            yield f"    {result} += share * corner * ({grad} - pull)"
+            yield "    grad_shares.append(pull)"
+
+
+def _corner(part: Part) -> str:
+    """Return the softmax over one corner of a box; over nothing it is 0."""
+    return f"softmax({part.own('scores')}.masked_fill(~inside, -torch.inf), -1)"
 
 
 def _kept(part: Part, grad: str) -> str:

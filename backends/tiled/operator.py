@@ -11,6 +11,7 @@ from typing import Union
 from attnc.backends.formula import formula
 from attnc.backends.tiled.functions import assigned, broken, define
 from attnc.backends.tiled.passes import Passes
+from attnc.backends.tiled.results import NARROW
 from attnc.backends.tiled.routes import RoutedPasses
 from attnc.backends.tiled.windows import WindowPasses
 from attnc.backends.torch_function import WIDTH, TorchFunction
@@ -35,8 +36,11 @@ def operators(passes: AnyPasses, parts: Sequence[str]) -> Iterator[str]:
 
 def _fakes(passes: AnyPasses) -> Iterator[str]:
     name = passes.site.name
-    made = [passes.empty(result) for result in passes.results]
-    lines = [*made, f"return {', '.join(passes.results)}"]
+    given = _given(passes)
+    wide = [each for each in given if each not in NARROW]
+    lines = [passes.empty(each) for each in given if each in NARROW]
+    lines += ["(q,) = widened(q)", *map(passes.empty, wide)] if wide else []
+    lines.append(f"return {', '.join(given)}")
     yield define(f"{name}_fake", passes.inputs, "Shapes of the results.", lines)
     graded = [*passes.streams, *passes.learned]
     returned = [f"{each}.new_empty({each}.shape)" for each in graded]
@@ -45,19 +49,26 @@ def _fakes(passes: AnyPasses) -> Iterator[str]:
     yield define(f"{name}_backward_fake", _backward_parameters(passes), doc, lines)
 
 
+def _given(passes: AnyPasses) -> list[str]:
+    """Return what the forward operator gives: results, and what is kept for its gradients."""
+    return [*passes.results, *passes.kept]
+
+
 def _backward_parameters(passes: AnyPasses) -> list[str]:
-    return [*(f"grad_{each}" for each in passes.graded), *passes.inputs]
+    return [*(f"grad_{each}" for each in passes.graded), *passes.inputs, *passes.read_back]
 
 
 def _autograd(passes: AnyPasses, namespace: str) -> Iterator[str]:
-    name = passes.site.name
-    keep = ["ctx.save_for_backward(*inputs)"]
-    if "index" in passes.results:
-        at = passes.results.index("index")
-        keep.append(f"ctx.mark_non_differentiable(output[{at}])")
+    name, given = passes.site.name, _given(passes)
+    saved = ["*inputs", *(f"output[{given.index(each)}]" for each in passes.read_back)]
+    keep = [f"ctx.save_for_backward({', '.join(saved)})"]
+    fixed = [each for each in given if each == "index" or each in passes.kept]
+    if fixed:
+        listed = ", ".join(f"output[{given.index(each)}]" for each in fixed)
+        keep.append(f"ctx.mark_non_differentiable({listed})")
     doc = "Keep the operands; scores are computed once more."
     yield define(f"{name}_save", ["ctx", "inputs", "output"], doc, keep)
-    grads = [f"grad_{each}" for each in passes.results]
+    grads = [f"grad_{each}" for each in given]
     passed = [*(f"grad_{each}" for each in passes.graded), "*ctx.saved_tensors"]
     graded = [*passes.streams, *passes.learned]
     returned = [f"grad_{each}" if each in graded else "None" for each in passes.inputs]
@@ -76,7 +87,7 @@ def _registration(passes: AnyPasses, namespace: str) -> str:
     """Return the statements that make the two operators known to torch."""
     name = passes.site.name
     graded = [*passes.streams, *passes.learned]
-    forward = _operator(namespace, name, "forward", passes.inputs, len(passes.results))
+    forward = _operator(namespace, name, "forward", passes.inputs, len(_given(passes)))
     backward = _operator(namespace, name, "backward", _backward_parameters(passes), len(graded))
     lines = [
         forward,
@@ -112,5 +123,10 @@ def _entry(passes: AnyPasses, namespace: str) -> str:
     """
     function = TorchFunction(passes.site)
     operator = f"torch.ops.{namespace}.{passes.site.name}"
-    call = function.call(operator, function.parameters, "return ")
-    return function.source(formula(passes.site.attention), call)
+    if not passes.kept:
+        call = function.call(operator, function.parameters, "return ")
+        return function.source(formula(passes.site.attention), call)
+    names = [*passes.results, *("_" for _ in passes.kept)]
+    ahead = f"{', '.join(names)} = "
+    function.line(f"{ahead}{function.call(operator, function.parameters, ahead)}")
+    return function.source(formula(passes.site.attention), ", ".join(passes.results))

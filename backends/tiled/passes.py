@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from textwrap import indent
 
 from attnc.backends.tiled.functions import assigned, broken, define
-from attnc.backends.tiled.normalise import BY_COLUMN
+from attnc.backends.tiled.normalise import Part
+from attnc.backends.tiled.results import NARROW, Results
 from attnc.backends.tiled.site_functions import SiteFunctions
 from attnc.backends.tiled.tile import Tile, listed
 from attnc.backends.tiled.tile_gradients import TileGradients
@@ -28,6 +29,8 @@ class Passes:
         inputs: names of q, k and v of all sources and captured tensors.
         learned: captured tensors that the loss reaches.
         results: names of the results, in the order of the operator.
+        kept: further results of the forward pass, which are for the backward pass alone.
+        read_back: results, some of them kept, that the backward pass reads.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class Passes:
         self.inputs = (*self._functions.parameters, *(("again",) if routed else ()))
         self.suffixes, self.learned = self._functions.suffixes, self._functions.learned
         self.results = tuple(site.attention.outputs)
+        self._made = Results(self._tile)
+        self.kept, self.read_back = self._made.kept, self._made.read_back
         self._fused = self._taken_whole() if single else None
 
     @property
@@ -51,26 +56,16 @@ class Passes:
     @property
     def graded(self) -> tuple[str, ...]:
         """Results whose gradients are taken."""
-        return tuple(name for name in self.results if name != "index")
+        return self._made.graded
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Names of q, k and v of all sources."""
-        return self.inputs[: 1 + 2 * len(self.suffixes)]
+        """Names of q, k and v of all sources, and of vq."""
+        return self.inputs[: 1 + 2 * len(self.suffixes) + (self.site.vq is not None)]
 
     def empty(self, name: str) -> str:
         """Return the line that makes an empty result."""
-        by_column = isinstance(self.attention.normaliser, BY_COLUMN)
-        statistic = "k.shape[2]" if by_column else "q.shape[2]"
-        match name:
-            case "out":
-                v = f"v{self.suffixes[0]}"
-                return f"out = empty_by_token({v}, *q.shape[1:3], {v}.shape[3])"
-            case "received":
-                return "received = q.new_zeros(*q.shape[:2], k.shape[2])"
-            case "lse":
-                return f"lse = q.new_full((*q.shape[:2], {statistic}), -torch.inf)"
-        return f"index = q.new_full((*q.shape[:2], {statistic}), -1, dtype=torch.long)"
+        return self._made.empty(name)
 
     def pieces(self) -> Iterator[str]:
         """Yield the texts of all functions, those of the passes last."""
@@ -83,13 +78,12 @@ class Passes:
 
     def _forward(self) -> str:
         lines = [f"dtype = {self.inputs[0]}.dtype", *self._widened()]
-        lines += [] if self._single else map(self.empty, self.results)
-        if "out" in self.results and not self._single:
-            lines.append("out.zero_()  # queries without keys have no tile")
+        lines += [] if self._single else self._made.empties()
         fused = self._fused is not None
-        lines += self._looped([*(self._whole() if fused else self._tile.forward(self._parts))])
-        results = (f"{name}.to(dtype)" if name == "out" else name for name in self.results)
-        lines.append(f"return {', '.join(results)}")
+        lines += self._looped(lambda parts: self._whole() if fused else self._tile.forward(parts))
+        lines += [] if self._single else self._made.finished()
+        results = (f"{name}.to(dtype)" if name in NARROW else name for name in self.results)
+        lines.append(f"return {', '.join((*results, *self.kept))}")
         doc = "The results, tile by tile."
         return define(f"{self.site.name}_forward", self.inputs, doc, lines)
 
@@ -97,23 +91,32 @@ class Passes:
         grads = [f"grad_{name}" for name in self.graded]
         names = [*self.streams, *self.learned]
         zeros = [name for name in names if not self._single or name in self.learned]
-        gradients = TileGradients(self._tile, single=self._single)
+        gradients = TileGradients(self._tile)
         lines = [
             f"dtypes = [x.dtype for x in {listed(names)}]",
-            *self._widened(grads),
+            *self._widened([*grads, *self.read_back]),
+            *self._made.carried_back(),
             *(f"grad_{name} = torch.zeros_like({name})" for name in zeros),
-            *self._looped([*gradients.lines(self._parts)]),
+            *self._looped(gradients.lines),
             *self._regrouped(),
             broken("grads = (", [f"grad_{name}" for name in names], ")", 1),
             "return tuple(grad.to(dtype) for grad, dtype in zip(grads, dtypes, strict=True))",
         ]
         doc = "Gradients of operands and captured tensors, the tiles computed once more."
-        return define(f"{self.site.name}_backward", [*grads, *self.inputs], doc, lines)
+        parameters = [*grads, *self.inputs, *self.read_back]
+        return define(f"{self.site.name}_backward", parameters, doc, lines)
 
-    def _looped(self, body: Sequence[str]) -> list[str]:
+    def _looped(self, body: Callable[[Sequence[Part]], Iterator[str]]) -> Iterator[str]:
+        """Yield a loop over all sources, or one for each part of its own."""
         if self._single:
-            return ["bs, hs, rows, cols = whole(q, k)", *body]
-        return [self.walk.loop, indent("\n".join(body), INDENT)]
+            yield "bs, hs, rows, cols = whole(q, k)"
+            yield from body(self._parts)
+            return
+        loops = self.walk.loops
+        groups = [self._parts] if len(loops) == 1 else [[part] for part in self._parts]
+        for loop, parts in zip(loops, groups, strict=True):
+            yield loop
+            yield indent("\n".join(body(parts)), INDENT)
 
     # One fused call ------------------------------------------------------------------------
 

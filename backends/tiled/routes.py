@@ -68,6 +68,9 @@ class RoutedPasses:
     Attributes: as `Passes` has them.
     """
 
+    kept: tuple[str, ...] = ()
+    read_back: tuple[str, ...] = ()
+
     def __init__(
         self,
         site: Site,

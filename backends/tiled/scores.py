@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from attnc.backends.tiled.functions import Piece, TileFunction, TileWriter
 from attnc.backends.torch_scores import LONGEST, Kind
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import All, Apply, Constant, Dot, Load, ScoreTree, Source, Weight
+from attnc.dsl.attention import L1, All, Apply, Constant, Dot, Load, ScoreTree, Source, Weight
 from attnc.dsl.dims import Size
 from attnc.dsl.scorelang import (
     FUNCTIONS,
@@ -18,10 +18,12 @@ from attnc.dsl.scorelang import (
     classify,
     derivative,
     fill,
+    has_distance,
     has_dot,
     has_weight,
     loads,
     make,
+    reads_pair,
     replaced,
     scaled_product,
     simplify,
@@ -59,6 +61,7 @@ class SourceFunctions:
         self.suffix = str(number) if len(site.sources) > 1 else ""
         self.score = simplify(self.source.score)
         self.condition = allowed(replace(self.source, domain=All()) if exact else self.source)
+        self.is_masked = self.condition is not None
 
     # Scores --------------------------------------------------------------------------------
 
@@ -69,14 +72,13 @@ class SourceFunctions:
             scaled = "" if product.scale == 1 else f" * {product.scale!r}"
             made.line(f"scores = {self._dot(made, scaled)}")
             if product.bias is not None:
-                writer = TileWriter(made, self.number)
+                writer = self._writer(made, product.bias)
                 made.line(f"scores += {writer.floating(product.bias)}")
         else:
             writer = self._writer(made, self.score)
             made.line(f"scores = {writer.floating(self.score)}")
-            if not has_dot(self.score):
-                sizes = ", ".join(f"size_of({place})" for place in self._places(made))
-                made.line(f"scores = scores.expand({sizes}).clone()")
+            if not reads_pair(self.score):
+                made.line(f"scores = scores.expand({', '.join(self._sizes(made))}).clone()")
         self._forbid(made)
         where = "" if self.condition is None else f" where {text(self.condition)}, else -inf"
         doc = f"{text(self.score)}{where}, for a tile of pairs."
@@ -85,7 +87,7 @@ class SourceFunctions:
     def scale(self) -> float | None:
         """Return the scale of a score that is `qk * scale` for all pairs; none for all else."""
         product = scaled_product(self.score)
-        plain = product is not None and product.bias is None and self.condition is None
+        plain = product is not None and product.bias is None and not self.is_masked
         return product.scale if product is not None and plain and product.scale != 0 else None
 
     def _forbid(self, made: TileFunction) -> None:
@@ -111,6 +113,15 @@ class SourceFunctions:
         """Return where the gradient of scores goes."""
         return self._chain(self.score, "chain", Dot(), "scores", "qk")
 
+    def distance_chain(self) -> Chain | None:
+        """Return where the gradient of scores goes through `l1(q, k)`; none where it does not."""
+        if not has_distance(self.score):
+            return None
+        slope = derivative(self.score, L1())
+        if isinstance(slope, Constant):
+            return Chain(float(slope.value), None, ())
+        return self._times_slope(slope, "distance_chain", "scores", "l1(q, k)")
+
     def post_chain(self) -> Chain:
         """Return where the gradient of posted weights goes; the slope is that of the weight."""
         assert self.source.post is not None
@@ -123,15 +134,17 @@ class SourceFunctions:
 
     def _chain(self, tree: ScoreTree, name: str, through: Dot | Weight, of: str, to: str) -> Chain:
         slope = derivative(tree, through)
-        reads = [(read, derivative(tree, read)) for read in _reached(tree)]
+        reads = [(read, derivative(tree, read)) for read in reached(tree)]
         learned = tuple(dict.fromkeys(read.tensor for read, _ in reads))
         number = slope.value if isinstance(slope, Constant) else None
         if number is not None and not reads:
             return Chain(float(number), None, ())
+        if not reads:
+            return self._times_slope(slope, name, of, to)
         made = self._function()
         trees = [slope, *(each for _, each in reads)]
         writer = self._writer(made, *trees, has_weight="weights")
-        fragile = self.condition is not None and any(map(_is_fragile, trees))
+        fragile = self.is_masked and any(map(_is_fragile, trees))
         for read, each in reads:
             self._learn(made, writer, read, each, fragile)
         result = ""
@@ -140,11 +153,19 @@ class SourceFunctions:
         names = [made.tensor(each) for each in learned]
         what = f" and return that of {to}" if number is None else ""
         doc = f"Add to gradients of captured tensors from that of {of}{what}."
-        if not learned:
-            doc = f"The gradient of {to} from that of {of}."
         further = ("grad", *(f"grad_{each}" for each in names), "weights", "scores")
         piece = made.piece(self._name(name), doc, result, further)
         return Chain(None if number is None else float(number), piece, learned)
+
+    def _times_slope(self, slope: ScoreTree, name: str, of: str, to: str) -> Chain:
+        """Return a chain that is a product, tensor by tensor, and reaches nothing else."""
+        made = self._function()
+        writer = self._writer(made, slope, has_weight="weights")
+        fragile = self.is_masked and _is_fragile(slope)
+        result = self._times(made, writer, "grad", slope, fragile)
+        doc = f"The gradient of {to} from that of {of}."
+        piece = made.piece(self._name(name), doc, result, ("grad", "weights", "scores"))
+        return Chain(None, piece, ())
 
     def _learn(
         self, made: TileFunction, writer: TileWriter, read: Load, slope: ScoreTree, fragile: bool
@@ -185,7 +206,7 @@ class SourceFunctions:
         written = writer.floating(tree)
         if not has_weight(tree):
             written = fill("{a}.expand_as({b})", written, "weights")
-        if self.condition is not None and not vanishes(tree):
+        if self.is_masked and not vanishes(tree):
             written = made.bind("posted", written)
             written = f"{written}.masked_fill(scores.isneginf(), 0.0)"
         doc = f"{text(tree)}, for a tile of pairs."
@@ -228,10 +249,18 @@ class SourceFunctions:
         """Return a writer, `qk` bound where one of the trees reads it."""
         if any(map(has_dot, trees)):
             made.line(f"qk = {self._dot(made)}")
+        if any(map(has_distance, trees)) and L1() not in made.known[self.number]:
+            made.line(f"l1 = {self._distance(made)}")
+            made.known[self.number][L1()] = "l1"
         return TileWriter(made, self.number, "qk", has_weight)
 
-    def _places(self, made: TileFunction) -> Sequence[str]:
-        return [made.place(name, self.number) for name in "bhij"]
+    def _distance(self, made: TileFunction) -> str:
+        k = f"k{self.suffix}[bs, hs, {made.place('j', self.number)}]"
+        return f"torch.cdist(q[bs, hs, rows], {k}, p=1.0)"
+
+    def _sizes(self, made: TileFunction) -> Sequence[str]:
+        """Return the sizes of a tile of scores."""
+        return [f"size_of({made.place(name, self.number)})" for name in "bhij"]
 
 
 def _sides(band: LinearBand | None) -> tuple[Size | None, Size | None] | None:
@@ -244,7 +273,7 @@ def _sides(band: LinearBand | None) -> tuple[Size | None, Size | None] | None:
     return left, right
 
 
-def _reached(tree: ScoreTree) -> Iterator[Load]:
+def reached(tree: ScoreTree) -> Iterator[Load]:
     """Yield the loads of float tensors on which a tree depends smoothly."""
     for reads in loads(tree).values():
         yield from (load for load in reads if derivative(tree, load) != ZERO)

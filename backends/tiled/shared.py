@@ -60,6 +60,64 @@ def empty_by_token(x, heads, length, width):
     return x.new_empty(x.shape[0], length, heads, width).transpose(1, 2)
 '''
 
+TOKENS_AT = '''\
+def tokens_at(best, places):
+    """The numbers of the tokens that stand at `best` among the places of a tile."""
+    return best + places.start if isinstance(places, slice) else places[best]
+'''
+
+BY_KEYS = '''\
+def read_by_keys(scores, values, sums, peaks, totals):
+    """Add what keys read of the queries of a tile by exp(scores) [b, h, n, m].
+
+    sums [b, h, m, f] and totals [b, h, m] are in units of exp(peaks), which may rise.
+    """
+    highest = torch.maximum(peaks, scores.amax(-2))
+    unit = highest.masked_fill(highest.isneginf(), 0.0)
+    fewer, powers = (peaks - unit).exp(), (scores - unit.unsqueeze(-2)).exp()
+    sums = sums * fewer.unsqueeze(-1) + powers.mT @ values
+    return sums, highest, totals * fewer + powers.sum(-2)
+'''
+
+GATHERED = '''\
+def flat_at(x, bs, hs, j):
+    """The numbers of rows of x [b, h, m, e] at j [b, h, n, slots], of places in b and h."""
+    b, h = numbers(bs, j.device)[:, None, None, None], numbers(hs, j.device)[:, None, None]
+    return (b * x.shape[1] + h) * x.shape[2] + j
+
+
+def keys_at(x, bs, hs, j):
+    """Rows [b, h, n, slots, e] of x [b, h, m, e] at j [b, h, n, slots]."""
+    return F.embedding(flat_at(x, bs, hs, j), x.reshape(-1, x.shape[3]))
+
+
+def add_keys_at(grad, values, bs, hs, j):
+    """Add the gradient of keys_at(x, ...) to that of x, in a fixed order of sums."""
+    flat = flat_at(grad, bs, hs, j).flatten()
+    rows, values = grad.view(-1, grad.shape[3]), values.reshape(-1, grad.shape[3])
+    if grad.is_cuda:
+        rows.index_put_((flat,), values, accumulate=True)
+    else:
+        rows.index_add_(0, flat, values)
+'''
+
+REPEATED = '''\
+def repeated(numbers):
+    """Which numbers along the last axis have stood there before."""
+    in_order, places = numbers.sort(dim=-1, stable=True)
+    again = torch.zeros_like(numbers, dtype=torch.bool)
+    again[..., 1:] = in_order[..., 1:] == in_order[..., :-1]
+    return torch.zeros_like(again).scatter(-1, places, again)
+'''
+
+L1 = '''\
+def l1_gradients(grad, q, k):
+    """Gradients of torch.cdist(q, k, p=1) [b, h, n, m] for q and for k."""
+    backward, q, k = torch.ops.aten._cdist_backward, q.contiguous(), k.contiguous()
+    grad, turned = grad.contiguous(), grad.mT.contiguous()
+    return backward(grad, q, k, 1.0, grad), backward(turned, k, q, 1.0, turned)
+'''
+
 CUT = '''\
 def cut_behind(scores, rows, cols, right):
     """Forbid keys j > i + right; only columns where there may be some are touched."""
@@ -138,6 +196,8 @@ def add_at(grad, tensor, places):
 SOFTMAX = '''\
 def softmax(scores, dim):
     """Softmax along an axis; over nothing it is 0."""
+    if not scores.shape[dim]:
+        return scores
     peak = scores.amax(dim, keepdim=True)
     nothing = peak.isneginf()
     weights = (scores - peak.masked_fill(nothing, 0.0)).exp_()
@@ -273,6 +333,11 @@ def beside(*parts):
 
 OPTIONAL = (
     (("beside",), BESIDE),
+    (("tokens_at",), TOKENS_AT),
+    (("read_by_keys",), BY_KEYS),
+    (("keys_at", "add_keys_at"), GATHERED),
+    (("repeated",), REPEATED),
+    (("l1_gradients",), L1),
     (("routes_in",), ROUTES),
     (("cut_behind", "cut_before"), CUT),
     (("diagonals", "add_diagonals"), DIAGONALS),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from attnc.backends.tiled.boxes import boxes, run_lengths
 from attnc.backends.tiled.functions import Piece, TileFunction, broken
+from attnc.backends.tiled.gathered import gathers, keys_of
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import Source
 from attnc.dsl.dims import Size
@@ -21,32 +22,55 @@ class Walk:
     """How the passes go through the pairs.
 
     Attributes:
-        loop: the head of the loop.
-        pieces: the functions that the loop calls.
+        loops: the head of one loop through all sources, or of one for each.
+        pieces: the functions that the loops call.
         by_number: whether places of tokens are numbers, not slices.
         reason: what becomes of the pairs that no one sees.
         exact: for each source whether its tiles hold allowed pairs only, but for the mask.
     """
 
-    loop: str
+    loops: tuple[str, ...]
     pieces: tuple[Piece, ...]
     by_number: bool
     reason: str
     exact: tuple[bool, ...]
 
     def texts(self) -> Iterator[str]:
-        """Yield the functions that the loop calls."""
+        """Yield the functions that the loops call."""
         yield from (piece.text for piece in self.pieces)
 
 
 def walk(site: Site, *, by_column: bool) -> Walk:
     """Return the walk through tiles of whole rows, or of whole columns."""
-    found = None if by_column else boxes(site)
+    return _by_column(site) if by_column else _by_row(site)
+
+
+def _by_column(site: Site) -> Walk:
+    """Return a walk through the columns of one source after the other."""
+    sides = [reach(source) for source in site.attention.sources]
+    loops, pieces = [], []
+    for number, side in enumerate(sides):
+        made = TileFunction(site)
+        suffix = made.suffixes[number]
+        for line in _columns(made, side, f"k{suffix}", f"cols{suffix}"):
+            made.line(line)
+        piece = _tiles(made, f"{site.name}_tiles{suffix}", 1, [f"cols{suffix}"], "")
+        pieces.append(piece)
+        loops.append(f"for bs, hs, rows, cols{suffix} in {piece.call}:")
+    return Walk(tuple(loops), tuple(pieces), False, _reason(sides), (False,) * len(sides))
+
+
+def _by_row(site: Site) -> Walk:
+    numbers = range(len(site.attention.sources))
+    gathered = [number for number in numbers if gathers(site, number)]
+    if gathered:
+        return _among(site, gathered)
+    found = boxes(site)
     made = TileFunction(site) if found is None else found.made
     cols = [f"cols{suffix}" for suffix in made.suffixes]
     streams = [f"k{suffix}" for suffix in made.suffixes]
     exact, depth = (False,) * len(cols), 1
-    runs = None if by_column else run_lengths(site)
+    runs = run_lengths(site)
     sides = [reach(source) for source in site.attention.sources]
     if found is not None:
         lines, exact = found.lines(cols, streams), found.exact
@@ -54,20 +78,43 @@ def walk(site: Site, *, by_column: bool) -> Walk:
     elif runs is not None:
         lines, exact, reason = _runs(runs), (True,), "each run of queries sees its run of keys"
     else:
-        lines, reason = (
-            (_columns if by_column else _rows)(made, sides, streams, cols),
-            _reason(sides),
-        )
+        lines, reason = _rows(made, sides, streams, cols), _reason(sides)
     for line in lines:
         made.line(line)
-    sizes = " + ".join(f"size_of({each})" for each in cols)
+    piece = _tiles(made, f"{site.name}_tiles", depth, cols, "")
+    loop = f"for bs, hs, rows, {', '.join(cols)} in {piece.call}:"
+    return Walk((loop,), (piece,), found is not None, reason, exact)
+
+
+def _among(site: Site, gathered: Sequence[int]) -> Walk:
+    """Return a walk in which the keys of some sources are gathered, query by query."""
+    made, sources = TileFunction(site), site.attention.sources
+    beside = [number for number in range(len(sources)) if number not in gathered]
+    cols = [f"cols{made.suffixes[number]}" for number in beside]
+    # A gathered key is held with all its elements, which count as that many pairs.
+    elements = [f"{made.size(keys_of(sources[at].domain))} * q.shape[3]" for at in gathered]
+    keys = [f"k{made.suffixes[number]}.shape[2]" for number in beside]
+    made.line(f"for rows in chunks(q.shape[2], rows_for(q, {' + '.join((*elements, *keys))})):")
+    for number, col in zip(beside, cols, strict=True):
+        made.line(f"    {_reached(made, reach(sources[number]), keys[beside.index(number)], col)}")
+    piece = _tiles(made, f"{site.name}_tiles", 1, cols, " + ".join(elements))
+    loop = f"for {', '.join(('bs, hs, rows', *cols))} in {piece.call}:"
+    reason = "each query's own keys are gathered, for some queries at a time"
+    return Walk((loop,), (piece,), False, reason, (False,) * len(sources))
+
+
+def _tiles(made: TileFunction, name: str, depth: int, cols: Sequence[str], gathered: str) -> Piece:
+    """Return the function of all tiles, whose lines up to `rows` and `cols` stand.
+
+    Args:
+        gathered: how many elements of gathered keys a query takes, or empty.
+    """
+    sizes = " + ".join((*((gathered,) if gathered else ()), *(f"size_of({each})" for each in cols)))
     inside = "    " * depth
     made.line(f"{inside}for bs, hs in heads_of(q, size_of(rows) * ({sizes})):")
-    made.line(f"{inside}    yield bs, hs, rows, {', '.join(cols)}")
+    made.line(f"{inside}    yield {', '.join(('bs, hs, rows', *cols))}")
     doc = "Places of tiles: batch, heads, queries, and the keys that they may see."
-    piece = made.piece(f"{site.name}_tiles", doc, "", given=False)
-    loop = f"for bs, hs, rows, {', '.join(cols)} in {piece.call}:"
-    return Walk(loop, (piece,), found is not None, reason, exact)
+    return made.piece(name, doc, "", given=False)
 
 
 def _runs(lengths: Sequence[tuple[int, int]]) -> Iterator[str]:
@@ -98,19 +145,23 @@ def _rows(
     keys = " + ".join(f"{stream}.shape[2]" for stream in streams)
     run = _run(sides)
     yield f"for rows in chunks(q.shape[2], {f'rows_for(q, {keys})' if run is None else run}):"
-    for (left, right), stream, col in zip(sides, streams, cols, strict=True):
-        start = "0" if left is None else _shifted(made, "rows.start", -left)
-        stop = f"{stream}.shape[2]" if right is None else _shifted(made, "rows.stop", right)
-        yield f"    {col} = span({start}, {stop}, {stream}.shape[2])"
+    for side, stream, col in zip(sides, streams, cols, strict=True):
+        yield f"    {_reached(made, side, f'{stream}.shape[2]', col)}"
     yield f"    if not ({' or '.join(f'size_of({col})' for col in cols)}):"
     yield "        continue"
 
 
-def _columns(
-    made: TileFunction, sides: list[Sides], streams: list[str], cols: list[str]
-) -> Iterator[str]:
-    ((left, right),), (stream,), (col,) = sides, streams, cols
-    run = _run(sides)
+def _reached(made: TileFunction, side: Sides, length: str, col: str) -> str:
+    """Return the line that names the keys within reach of a run of queries."""
+    left, right = side
+    start = "0" if left is None else _shifted(made, "rows.start", -left)
+    stop = length if right is None else _shifted(made, "rows.stop", right)
+    return f"{col} = span({start}, {stop}, {length})"
+
+
+def _columns(made: TileFunction, side: Sides, stream: str, col: str) -> Iterator[str]:
+    left, right = side
+    run = _run([side])
     length = f"{stream}.shape[2]"
     yield f"for {col} in chunks({length}, {'rows_for(q, q.shape[2])' if run is None else run}):"
     start = "0" if right is None else _shifted(made, f"{col}.start", -right)

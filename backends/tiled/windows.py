@@ -125,6 +125,9 @@ class WindowPasses:
     Attributes: as `Passes` has them.
     """
 
+    kept: tuple[str, ...] = ()
+    read_back: tuple[str, ...] = ()
+
     def __init__(self, site: Site, parted: Partition, inner: Site, by_column: bool) -> None:
         self.site, self.parted = site, parted
         single = prod(parted.sizes) <= LARGEST and _reads_product(inner)

@@ -25,13 +25,14 @@ RECOGNISERS: tuple[Recogniser, ...] = (
 """All, in order: an attention that one has found may be improved by the next."""
 
 
-def recognise(graph: Graph, target: Target, backends: Sequence[Backend]) -> Graph:
+def recognise(graph: Graph, target: Target, backends: Sequence[Backend], asked: str = "") -> Graph:
     """Return an equal graph in which attentions written by hand are `attend` nodes.
 
     Args:
         backends: those that may be chosen, for rewritings that pay with some of them only.
+        asked: one that goes before the preference of the target; empty for none.
     """
-    machine = Machine(target, backends)
+    machine = Machine(target, backends, asked)
     for recogniser in RECOGNISERS:
         graph = rewritten(graph, recogniser, machine)
     return graph

@@ -24,7 +24,7 @@ def duplex(node: Node, block: Block) -> Edits | None:
     """Recognise `attend(q, k, v)` and a later `attend(k, q, u)` of one score.
 
     They become one with softmax over keys and over queries, if a backend computes both in one go
-    and stores no scores.
+    and stores no scores; not where two fused calls of torch are faster than tiles.
     """
     if not _is_plain(node):
         return None
@@ -36,9 +36,17 @@ def duplex(node: Node, block: Block) -> Edits | None:
         place = _place(first, node, nodes[nodes.index(first) : later])
         for one, other in ((first, node), (node, first)) if place is not None else ():
             both = _both(one, other)
-            if block.backend(both) not in (None, "reference"):
+            if _gains(block, both, (first, node)):
                 return {first: (), node: (), cast(Node, place): (both,)}
     return None
+
+
+def _gains(block: Block, both: Node, apart: tuple[Node, Node]) -> bool:
+    """Say whether one attention is better computed than two."""
+    chosen = block.backend(both)
+    if chosen == "tiled":
+        return "sdpa" not in {block.backend(each) for each in apart}
+    return chosen not in (None, "reference")
 
 
 def _is_plain(node: Node) -> bool:

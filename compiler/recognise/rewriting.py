@@ -19,10 +19,15 @@ Edits = Mapping[Node, Sequence[Node]]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the graph is compiled for, and what can compute its attentions there."""
+    """What the graph is compiled for, and what can compute its attentions there.
+
+    Attributes:
+        asked: a backend that goes before the preference of the target; empty for none.
+    """
 
     target: Target
     backends: Sequence[Backend]
+    asked: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ class Block:
 
     def backend(self, attend: Node) -> str | None:
         """Return the name of the backend that would compute an attention."""
-        verdicts = choose(site_of(attend), self.target, self.machine.backends)
+        machine = self.machine
+        verdicts = choose(site_of(attend), self.target, machine.backends, machine.asked)
         return next((verdict.backend for verdict in verdicts if verdict.chosen), None)
 
 

@@ -1,5 +1,6 @@
 """The score language: typed expressions of `qk`, `b h i j`, sizes and tensors."""
 
+from attnc.dsl.attention import FRACTIONS
 from attnc.dsl.scorelang.affine import ScaledProduct, scaled_product
 from attnc.dsl.scorelang.bounds import (
     KeyRange,
@@ -18,7 +19,6 @@ from attnc.dsl.scorelang.build import BUILTINS, Known, ScoreError, ScoreScope, b
 from attnc.dsl.scorelang.construct import ScoreTypeError, apply
 from attnc.dsl.scorelang.derivative import derivative
 from attnc.dsl.scorelang.domains import (
-    FRACTIONS,
     PLACE_NAMES,
     key_count,
     place_names,

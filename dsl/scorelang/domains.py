@@ -8,6 +8,7 @@ from functools import reduce
 from operator import mul
 
 from attnc.dsl.attention import (
+    FRACTIONS,
     All,
     Among,
     Band,
@@ -31,7 +32,6 @@ from attnc.dsl.attention import (
 )
 from attnc.dsl.dims import Shape, Size
 from attnc.dsl.scorelang.grids import (
-    AXES,
     Reach,
     along,
     fractions,
@@ -45,9 +45,6 @@ from attnc.dsl.scorelang.simplify import TRUE, make, size_tree
 
 HEAD, QUERY, KEY = Coordinate("h"), Coordinate("i"), Coordinate("j")
 ZERO = Constant(0)
-
-FRACTIONS = tuple(f"f{axis}" for axis in AXES)
-"""`fz fy fx`: how far behind a whole position the centre of a sampled box lies."""
 
 PLACE_NAMES = ("slot", "query_slot", "key_count", *FRACTIONS)
 """Names whose meaning a domain gives: see the functions of these names."""

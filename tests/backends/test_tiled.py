@@ -57,7 +57,11 @@ def test_results_and_gradients(name: str, load_kernels: LoadKernels) -> None:
         assert error(ours, right) <= 10 * max(error(eager, right), 1e-7)
 
 
-@pytest.mark.parametrize("name", ["causal table", "two sources", "sigmoid", "post", "lse"])
+@pytest.mark.parametrize(
+    "name",
+    ["causal table", "two sources", "sigmoid", "post", "lse", "duplex", "slots", "bilinear",
+     "sampled and all", "two over queries"],
+)  # fmt: skip
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(name: str, dtype: torch.dtype, load_kernels: LoadKernels) -> None:
     of = named(name)
@@ -131,8 +135,10 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "causal table", "band", "padding", "groups", "over queries", "post of two"]
-)
+    "name",
+    ["plain", "causal table", "band", "padding", "groups", "over queries", "post of two", "duplex",
+     "slots of two"],
+)  # fmt: skip
 def test_no_tensor_of_all_pairs_is_made(name: str, load_kernels: LoadKernels) -> None:
     of, n = named(name), 1500
     if name in ("over queries", "post of two"):
@@ -143,10 +149,13 @@ def test_no_tensor_of_all_pairs_is_made(name: str, load_kernels: LoadKernels) ->
         names["TILE"]["cpu"] = tile
     given = operands(of, {"n": n, "m": n, "p": n, "b": 1})
     longest = max(x.numel() for x in given)
-    out = names["attend_forward"](*given)
+    found = names["attend_forward"](*given)
+    kept = {"duplex": found[1:], "slots of two": found}.get(name, ())
+    results = found[: len(of.attention.outputs)] if kept else (found,)
+    grads = [torch.ones_like(each) for each in results]
     for call in (
         lambda: names["attend_forward"](*given),
-        lambda: names["attend_backward"](torch.ones_like(out), *given),
+        lambda: names["attend_backward"](*grads, *given, *kept),
     ):
         with Largest() as seen:
             call()

@@ -13,24 +13,37 @@ import attnc
 from attnc.api import Compilation
 from attnc.backends.tiled import TiledBackend
 from attnc.compiler.kernel import No, Target
-from tests.backends.tiled_cases import CASES, Entry, LoadKernels, built, operands, site
+from tests.backends.tiled_cases import CASES, Entry, LoadKernels, built, named, operands, site
 
 torch.set_num_threads(1)
 
 BOUNDARY = "q, kn, vn, domain = causal, score = qk * 0.25 + short[h, i - j], outputs = [lse]"
 
 
-@pytest.mark.parametrize("call", [CASES["plain"], CASES["sum"], CASES["table by index"]])
-def test_operators_pass_torch_s_own_checks(call: str, load_kernels: LoadKernels) -> None:
-    of = site(call)
+@pytest.mark.parametrize("name", ["plain", "sum", "table by index", "bilinear", "slots"])
+def test_operators_pass_torch_s_own_checks(name: str, load_kernels: LoadKernels) -> None:
+    of = named(name)
     names = vars(load_kernels(of, TiledBackend().build(of, Target())))
     given = [x.requires_grad_() if x.is_floating_point() else x for x in operands(of)]
     torch.library.opcheck(names["attend_op"]._opoverload, tuple(given))
     plain = [x.detach() for x in given]
     checks = ("test_schema", "test_faketensor")
     backward = names["attend_backward_op"]._opoverload
-    grad = names["attend_op"](*plain)
-    torch.library.opcheck(backward, (grad, *plain), test_utils=checks)
+    found = names["attend_op"](*plain)
+    kept = found if isinstance(found, tuple) else ()
+    grad = kept[0] if kept else found
+    torch.library.opcheck(backward, (grad, *plain, *kept), test_utils=checks)
+
+
+@pytest.mark.parametrize("name", ["lse", "received", "duplex of two", "weights by slot", "slots"])
+def test_results_of_half_precision_have_the_dtypes_that_are_announced(
+    name: str, load_kernels: LoadKernels
+) -> None:
+    of = named(name)
+    names = vars(load_kernels(of, TiledBackend().build(of, Target())))
+    given = [x.bfloat16() if x.is_floating_point() else x for x in operands(of)]
+    checks = ("test_faketensor",)
+    torch.library.opcheck(names["attend_op"]._opoverload, tuple(given), test_utils=checks)
 
 
 class Model(nn.Module):
@@ -89,7 +102,29 @@ def test_gradients_of_gradients_are_refused(load_kernels: LoadKernels) -> None:
 
 REFUSED: Mapping[str, tuple[int, str, str]] = {
     "weights": (2, "q, k, v, outputs = [weights]", "weights would be stored in full"),
-    "two walks": (2, "q, k, v, vq = q, normalize = softmax(keys, queries)", "two walks"),
+    "scores": (2, "q, k, v, outputs = [scores]", "scores would be stored in full"),
+    "given scores": (1, "scores = given, v = v", "are in memory already"),
+    "routed over queries": (
+        1,
+        "qg, kg, vg, domain = routed(seen), normalize = softmax(queries)",
+        "a table of all pairs",
+    ),
+    "received of slots": (
+        2,
+        "q, k, v, normalize = softmax(queries), renormalize = true, outputs = [received]",
+        "a second walk",
+    ),
+    "slots of summed sources": (
+        1,
+        "q, [source(k, v), source(k2, v2)], join = sum, "
+        "normalize = softmax(queries), renormalize = true",
+        "summed",
+    ),
+    "slots of columns": (
+        2,
+        "qg, kg, vg, domain = band(2, 3), normalize = softmax(queries), outputs = [slot_weights]",
+        "gathered keys",
+    ),
     "low power": (1, "q, k, v, normalize = relu(power = 0.5)", "infinite gradients"),
 }
 

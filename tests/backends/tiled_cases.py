@@ -17,7 +17,7 @@ from torch import Tensor
 import attnc
 from attnc.backends.tiled import TiledBackend
 from attnc.compiler.kernel import Kernel, Site, Target, Yes
-from attnc.compiler.sites import site_of
+from attnc.compiler.sites import site_of, site_operands
 
 LoadKernels = Callable[[Site, Kernel], ModuleType]
 Entry = Callable[..., Tensor | tuple[Tensor, ...]]
@@ -63,6 +63,12 @@ SHAPES = {
     "seen": "[b, 48, 5] int",
     "seen_by_head": "[b, 4, 48, 5] int",
     "warm": "[4]",
+    "given": "[b, 2, n, m]",
+    "vq": "[b, 2, n, 5]",
+    "ug": "[b, 4, 48, 3]",
+    "centre": "[b, 48, 2]",
+    "centre_by_head": "[b, 4, 48, 2]",
+    "by_slot": "[4, 16]",
     "keep": "[b, 48] bool",
 }
 GRID = "qg, kg, vg, grid = [6, 8]"
@@ -129,6 +135,17 @@ CASES: Mapping[str, str] = {
     "post of two": "q, [source(k, v, post = w + extra[b, i, j]), source(k2, v2)]",
     "sigmoid shares": "q, k, v, normalize = sigmoid, renormalize = true",
     "hard with a gate": "q, k, v, normalize = argmax(keys), post = w * gate[b, h, j]",
+    "slots": "q, k, v, normalize = softmax(queries), renormalize = true",
+    "slots within a band": "q, kn, vn, domain = band(5, 9), normalize = softmax(queries), "
+    "post = w * gain[b, i] + 0.1, renormalize = i < 30",
+    "slots of two": "q, [source(k, v, mask = pad[b, j]), source(k2, v2)], "
+    "normalize = softmax(queries), renormalize = true",
+    "slots in windows": f"{GRID}, domain = windows([3, 4]), normalize = softmax(queries), "
+    "renormalize = true",
+    "two over queries": "q, [source(k, v, score = qk * t), source(k2, v2, domain = band(3, 4))], "
+    "normalize = softmax(queries)",
+    "two over queries, summed": "q, [source(k, v), source(k2, v2, weight = t)], join = sum, "
+    "normalize = softmax(queries)",
     "windows": f"{GRID}, domain = windows([3, 4])",
     "windows with offsets": f"{GRID}, domain = windows([3, 4]), {OFFSETS}",
     "windows by slot": f"{GRID}, domain = windows([3, 4]), "
@@ -168,6 +185,28 @@ CASES: Mapping[str, str] = {
     "routed keys by head": "qg, kg, vg, domain = routed(seen_by_head), score = qk * warm[h]",
     "blocks": "qg, kg, vg, domain = blocks([20, 28])",
     "blocks of two lengths": "qg, kp, vp, domain = blocks([20, 28], [60, 20])",
+    "sampled": "qg, kg, vg, grid = [6, 8], domain = sampled(centre, 1)",
+    "sampled by head": f"{GRID}, domain = sampled(centre_by_head, [0, 1]), "
+    "score = qk * 0.3 * fy + by_slot[h, slot] * (1 - fx), mask = jx != 2 and slot < 7",
+    "sampled by distance": f"{GRID}, domain = sampled(centre, 1), score = -l1(q, k) * 0.2",
+    "bilinear": f"{GRID}, domain = sampled(centre_by_head, 1), normalize = bilinear, "
+    "post = w * by_slot[h, slot]",
+    "sampled with a sink": f"{GRID}, domain = sampled(centre, 1), "
+    "normalize = softmax(keys, sink = warm[h])",
+    "sampled, sigmoid": f"{GRID}, domain = sampled(centre, 1), normalize = sigmoid, "
+    "renormalize = i < 7",
+    "sampled over queries": f"{GRID}, domain = sampled(centre, 1), normalize = softmax(queries)",
+    "sampled and all": "qg, [source(kg, vg, grid = [6, 8], domain = sampled(centre, 1)), "
+    "source(kp, vp, mask = j > 3)]",
+    "sampled plus all": "qg, [source(kg, vg, grid = [6, 8], domain = sampled(centre, 1)), "
+    "source(kp, vp, weight = 0.5)], join = sum",
+    "routed regions with offsets": f"{GRID}, domain = routed(route, regions = [3, 2]), {OFFSETS}",
+    "routed regions, sigmoid": f"{GRID}, domain = routed(route_by_head, regions = [3, 2]), "
+    "normalize = sigmoid, mask = keep[b, j]",
+    "routed keys with offsets": f"{GRID}, domain = routed(seen_by_head), {OFFSETS}",
+    "routed keys beside all": "qg, [source(kg, vg, domain = routed(seen)), source(kp, vp)]",
+    "distance": "q, k, v, score = -l1(q, k) * exp(t) + bias[h, i, j]",
+    "distance and product": "q, kn, vn, domain = band(5, 9), score = tanh(l1(q, k) * qk * 0.01)",
     "near and pooled": "qg, [source(kg, vg, grid = [6, 8], domain = neighborhood(3), "
     "score = qk + near[h, slot]), source(kp, vp)]",
 }  # fmt: skip
@@ -177,6 +216,75 @@ RESULTS: Mapping[str, tuple[int, str]] = {
     "lse with a sink": (2, "q, k, v, normalize = softmax(keys, sink = t), outputs = [lse]"),
     "lse over queries": (2, "q, k, v, normalize = softmax(queries), outputs = [lse]"),
     "received": (2, "q, k, v, domain = causal, outputs = [received]"),
+    "duplex": (2, "q, k, v, vq = vq, normalize = softmax(keys, queries)"),
+    "duplex within a band": (
+        2,
+        "q, k, v, vq = vq, normalize = softmax(keys, queries), "
+        "score = qk * 0.3 + bias[h, i, j], domain = band(5, 9)",
+    ),
+    "duplex with padding": (
+        3,
+        "q, k1, v1, vq = vq, normalize = softmax(keys, queries), mask = pad[b, j], outputs = [lse]",
+    ),
+    "duplex of two": (
+        2,
+        "q, [source(k, v), source(k2, v2, domain = band(3, 4))], vq = vq, "
+        "normalize = softmax(keys, queries)",
+    ),
+    "duplex of neighbourhoods": (
+        2,
+        f"{GRID}, vq = ug, domain = neighborhood(3), normalize = softmax(keys, queries)",
+    ),
+    "received of two": (2, "q, [source(k, v), source(k2, v2)], outputs = [received]"),
+    "received of samples": (
+        3,
+        "qg, kg, vg, grid = [6, 8], domain = sampled(centre, 1), outputs = [received, lse]",
+    ),
+    "weights by slot": (3, f"{GRID}, domain = neighborhood(3), outputs = [slot_weights, lse]"),
+    "weights by slot of windows": (
+        2,
+        f"{GRID}, domain = windows([3, 4], shift = [1, 2], wrap = true), outputs = [slot_weights]",
+    ),
+    "weights by slot of a band": (
+        2,
+        "qg, kg, vg, domain = band(2, 3), normalize = sigmoid, outputs = [slot_weights]",
+    ),
+    "weights by slot of samples": (
+        2,
+        f"{GRID}, domain = sampled(centre, 1), "
+        "score = -l1(q, k) * 0.3, normalize = bilinear, outputs = [slot_weights]",
+    ),
+    "lse over queries of two": (
+        2,
+        "q, [source(k, v), source(k2, v2, domain = band(3, 4))], "
+        "normalize = softmax(queries), outputs = [lse]",
+    ),
+    "index within a band": (
+        2,
+        "q, kn, vn, domain = band(3, 9), normalize = argmax(keys), outputs = [index]",
+    ),
+    "index of neighbours": (
+        2,
+        f"{GRID}, domain = neighborhood(3), normalize = argmax(keys), outputs = [index]",
+    ),
+    "index over queries within a band": (
+        2,
+        "q, kn, vn, domain = band(3, 9), normalize = argmax(queries), outputs = [index]",
+    ),
+    "index of two": (
+        2,
+        "q, [source(kn, vn, domain = band(3, 9)), source(k2, v2)], "
+        "normalize = argmax(keys), outputs = [index]",
+    ),
+    "index over queries of two": (
+        2,
+        "q, [source(kn, vn, domain = band(3, 9)), source(k2, v2)], "
+        "normalize = argmax(queries), outputs = [index]",
+    ),
+    "index of routed keys": (
+        2,
+        "qg, kg, vg, domain = routed(seen), normalize = argmax(keys), outputs = [index]",
+    ),
     "received after": (2, "q, k, v, post = w * gate[b, h, j], outputs = [received]"),
     "index": (2, "q, k, v, mask = pad[b, j], normalize = argmax(keys), outputs = [index]"),
     "index over queries": (2, "q, k, v, normalize = argmax(queries), outputs = [index]"),
@@ -184,7 +292,8 @@ RESULTS: Mapping[str, tuple[int, str]] = {
 
 
 def spec(call: str, results: int = 1) -> str:
-    names = [name for name in SHAPES if re.search(rf"\b{name}\b(?! =)", call)]
+    read = call.replace("l1(q, k)", "")
+    names = [name for name in SHAPES if re.search(rf"\b{name}\b(?! =)", read)]
     inputs = "\n".join(f"  input {name}: {SHAPES[name]}" for name in names)
     bound = [f"r{at}" for at in range(results)]
     outputs = "\n".join(f"  output {name}_out = {name}" for name in bound)
@@ -221,9 +330,10 @@ def operands(of: Site, sizes: Mapping[str, int] | None = None) -> list[Tensor]:
     """Return random arguments in float64, those of expressions as their names need."""
     generator = torch.Generator().manual_seed(5)
     every = {**SIZES, **(sizes or {})}
-    shapes = [of.q, *(each for pair in of.sources for each in pair), *of.tensors]
+    kinds = [type_ for _, type_ in site_operands(of)]
+    names = [*[""] * (len(kinds) - len(of.tensors)), *of.attention.tensors]
     made = []
-    for type_ in shapes:
+    for name, type_ in zip(names, kinds, strict=True):
         shape = [eval(str(size), {}, every) for size in type_.shape]
         drawn_ = torch.randn(shape, generator=generator, dtype=torch.float64)
         if type_.dtype == "int":
@@ -231,6 +341,8 @@ def operands(of: Site, sizes: Mapping[str, int] | None = None) -> list[Tensor]:
         elif type_.dtype == "bool":
             drawn_ = drawn_ > -0.5
             drawn_[0] = False
+        elif name.startswith("centre"):
+            drawn_ = 3 + 3 * drawn_
         made.append(drawn_)
     return made
 
