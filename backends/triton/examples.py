@@ -53,7 +53,7 @@ def windows(dim: int) -> Site:
 
 def neighborhood(dim: int) -> Site:
     """Return neighbourhoods of 49 keys with a learned term by distance."""
-    return _on_grid(dim, Neighborhood((7, 7), grid=_GRID))
+    return _on_grid(dim, Neighborhood((7, 7), "truncate", (1, 1), grid=_GRID))
 
 
 def fading(dim: int) -> Site:

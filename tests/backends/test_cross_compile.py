@@ -10,14 +10,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import pytest
 
+from attnc.backends.triton.backend import TritonBackend
 from attnc.backends.triton.configs import CAPABILITIES, KINDS, LENGTHS, SAFE, TILES, tile_table
+from attnc.backends.triton.examples import EXAMPLES
 from attnc.backends.triton.resident import configs as resident
-from attnc.compiler.kernel import Target
+from attnc.compiler.kernel import Site, Target
 
 SCRIPT = """
 import json, sys
@@ -47,6 +49,13 @@ print(json.dumps({k: [asdict(found), over_budget(found, target)] for k, found in
 def test_kernels_are_within_budget(target: str, dim: int, length: int, example: str) -> None:
     made = compiled(target, dim, length, example)
     assert {*made} == {*KINDS}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.__name__)
+def test_every_example_has_kernels(example: Callable[[int], Site]) -> None:
+    source = TritonBackend().build(example(96), Target("cuda", "90")).source
+    compile(source, "kernels.py", "exec")
+    assert "@jit(" in source
 
 
 @pytest.mark.parametrize("target", ["cuda:90", "hip:gfx942"])
