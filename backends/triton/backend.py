@@ -72,11 +72,13 @@ def _parts(site: Site, targets: Sequence[Target], with_plain: bool) -> tuple[Ope
     problem = prepared(site)
     if isinstance(problem, Resident):
         return problem, template.parts(problem, targets, with_plain)
-    widest = max(problem.dim, problem.width)
+    widest, kernels = max(problem.dim, problem.width), [*_kernels(problem, site)]
     return problem, [
-        *_shared(problem, with_plain),
+        *shared.called(shared.FUNCTIONS, kernels),
+        *shared.of_boundary(problem, with_plain),
+        *problem.shared(),
         tile_table(problem.private("tiles"), targets, widest, _is_heavy(problem)),
-        *_kernels(problem, site),
+        *kernels,
     ]
 
 
@@ -97,21 +99,6 @@ def _token_functions(stream: Stream) -> Iterator[str]:
     if stream.blocks is not None:
         for side in (stream.blocks.own, stream.blocks.seen):
             yield from side.tokens.definitions
-
-
-def _shared(problem: Problem, with_plain: bool) -> Iterator[str]:
-    yield from (*shared.HOST, shared.IMPORTS, *shared.DEVICE)
-    if with_plain:
-        yield from (shared.RELAID, shared.PLAIN_GRADIENTS)
-    if problem.learned:
-        yield from (shared.IF_WANTED, shared.READ_GRADIENT)
-    if any(stream.blocks for stream in problem.faces()):
-        yield shared.PLACE_BLOCK
-    if problem.derived:
-        yield from (shared.ONCE, shared.ROWS_NAMING)
-    if any(stream.copies for stream in problem.faces()):
-        yield shared.BY_PAIR
-    yield from problem.shared()
 
 
 def _reasons_for(problem: Problem) -> Iterator[str]:

@@ -9,6 +9,7 @@ from attnc.backends.triton.forward import forward
 from attnc.backends.triton.keys import keys
 from attnc.backends.triton.layout import call, define, listing
 from attnc.backends.triton.names import Names
+from attnc.backends.triton.operation import backward_arguments, gradients
 from attnc.backends.triton.pairs import pairs
 from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.queries import queries
@@ -75,9 +76,9 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
             body += _pairs_launch(problem, stream, launched)
     for number, name in enumerate(problem.learned):
         body += tensor_gradient(problem, site, number, name)
-    body.append(listing("return ", problem.gradients))
+    body.append(listing("return ", gradients(problem)))
     yield define(
-        problem.private("launch_backward"), problem.backward_arguments,
+        problem.private("launch_backward"), backward_arguments(problem),
         "Launch the backward kernels.", body, decorator="",
     )  # fmt: skip
 

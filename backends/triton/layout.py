@@ -10,6 +10,9 @@ from textwrap import fill, indent
 WIDTH = 88
 """No generated line is longer, so that neither this project's nor the default width breaks it."""
 
+SKIP = "  # fmt: skip"
+"""What ends a statement that a formatter would break in another way."""
+
 
 def call(head: str, arguments: Sequence[str], depth: int = 1) -> str:
     """Return `head(arguments)` at a depth of indentation, on several lines where it is long.
@@ -53,19 +56,19 @@ def define(
 
 def settled(line: str) -> str:
     """Return a statement as it is, or on several lines where it is too long for one."""
-    if len(line) <= WIDTH or line.endswith(("(", ",", ":", "# fmt: skip")):
+    if len(line) <= WIDTH or line.endswith(("(", ",", ":", SKIP)):
         return line
     pad = line[: len(line) - len(line.lstrip())]
     found = re.fullmatch(r"( *(?:return|[\w, ]+ [+&]?=)) ([^#]+)", line)
     if found and len(pad) + 4 + len(found[2]) <= WIDTH:
-        return f"{found[1]} (\n{pad}    {found[2]}\n{pad})  # fmt: skip"
+        return f"{found[1]} (\n{pad}    {found[2]}\n{pad}){SKIP}"
     groups = list(_groups(line))
     if not groups:
         return line
     start, stop = max(groups, key=lambda group: group[1] - group[0])
     items = _split(line[start + 1 : stop])
     inner = "\n".join(f"{pad}    {each}" for each in _filled(items, WIDTH - len(pad) - 4))
-    return f"{line[: start + 1]}\n{inner.removesuffix(',')}\n{pad}{line[stop:]}  # fmt: skip"
+    return f"{line[: start + 1]}\n{inner.removesuffix(',')}\n{pad}{line[stop:]}{SKIP}"
 
 
 def loop(start: str, stop: str, step: str, body: str, pipelined: bool = True) -> str:
@@ -112,7 +115,8 @@ def _listed(head: str, items: Sequence[str], tail: str, depth: int) -> str:
     if len(pad + line) <= WIDTH:
         return line
     inner = _filled(items, WIDTH - len(pad) - 4)
-    return "\n".join((f"{head}(", *(f"    {each}" for each in inner), f"){tail}  # fmt: skip"))
+    lines = indent("\n".join(inner).replace(SKIP, ""), "    ")
+    return f"{head}(\n{lines}\n){tail}{SKIP}"
 
 
 def _filled(items: Sequence[str], width: int) -> list[str]:

@@ -56,16 +56,18 @@ class Operation(Protocol):
         """Captured tensors that the loss reaches, by generated name in argument order."""
         ...
 
-    @property
-    def gradients(self) -> Sequence[str]:
-        """Names of all gradients, in the order of the arguments."""
-        ...
-
-    @property
-    def backward_arguments(self) -> Sequence[str]:
-        """Names of all that the backward launcher takes."""
-        ...
-
     def private(self, name: str) -> str:
         """Return the name of a function of this site."""
         ...
+
+
+def gradients(operation: Operation) -> list[str]:
+    """Return names of all gradients, in the order of the arguments."""
+    return [f"grad_{name}" for name in (*operation.inputs, *operation.learned)]
+
+
+def backward_arguments(operation: Operation) -> list[str]:
+    """Return names of all that the backward launcher takes."""
+    grads = [f"grad_{name}" for name in operation.differentiable]
+    wanted = ["wanted"] if operation.learned else []
+    return [*grads, *operation.names.arguments, *operation.saved, *wanted]

@@ -15,8 +15,8 @@ from textwrap import indent, wrap
 
 from attnc.backends.formula import formula
 from attnc.backends.torch_function import TorchFunction
-from attnc.backends.triton.layout import WIDTH, call, define, listing, settled
-from attnc.backends.triton.operation import Operation
+from attnc.backends.triton.layout import SKIP, WIDTH, call, define, listing, settled
+from attnc.backends.triton.operation import Operation, backward_arguments, gradients
 from attnc.compiler.kernel import Backend, Kernel, Site, Target
 
 
@@ -57,9 +57,9 @@ def _fakes(problem: Operation) -> Iterator[str]:
     lines = [f"grad_{name} = token_rows({name}, {widths[name]})" for name in problem.inputs]
     for number, name in enumerate(problem.learned):
         lines.append(f"grad_{name} = if_wanted(torch.empty_like({name}), wanted[{number}])")
-    lines.append(listing("return ", problem.gradients))
+    lines.append(listing("return ", gradients(problem)))
     doc = "Shapes of the gradients."
-    yield _host(problem, "backward_fake", problem.backward_arguments, doc, lines)
+    yield _host(problem, "backward_fake", backward_arguments(problem), doc, lines)
 
 
 def _cpu(problem: Operation) -> str:
@@ -86,7 +86,7 @@ def _autograd(problem: Operation, namespace: str, with_plain: bool) -> Iterator[
         lines.append(listing("wanted = [", needed, "]"))
         passed.append("wanted")
     lines.append(call(f"grads = {_found(namespace, problem.private('backward_op'))}", passed))
-    lines.append(listing("", problem.gradients, " = grads"))
+    lines.append(listing("", gradients(problem), " = grads"))
     lines.append(listing("return ", [_returned(problem, name) for name in names]))
     yield _host(problem, "backward", ["ctx", *grads], "Gradients of all arguments.", lines)
 
@@ -142,13 +142,13 @@ def _registration(problem: Operation, namespace: str, with_plain: bool) -> str:
     """Return the statements that make the two operators known to torch."""
     of = problem.private
     results = ["Tensor"] * len(problem.results)
-    gradients = ["Tensor"] * len(problem.gradients)
+    grads = ["Tensor"] * len(gradients(problem))
     # Without plain torch the kernels serve every device, for Triton's interpreter.
     devices = ', device_types="cuda"' if with_plain else ""
     define_op = partial(_operator, namespace, devices)
     forward = define_op(of("op"), of("launch"), problem.names.arguments, results)
     backward = define_op(
-        of("backward_op"), of("launch_backward"), problem.backward_arguments, gradients
+        of("backward_op"), of("launch_backward"), backward_arguments(problem), grads
     )
     saved = f"setup_context={of('save')}"
     lines = [
@@ -176,12 +176,14 @@ def _operator(
     schema = f"({given}) -> {returned}"
     pieces = wrap(schema, WIDTH - 16, drop_whitespace=False, break_on_hyphens=False)
     quoted = "\n    ".join(f'"{piece}"' for piece in pieces)
+    full = f'"{namespace}::{name.removesuffix("_op")}",'
+    apart = " " if len(f"    {full} {function},") <= WIDTH else "\n    "
     return (
         f"{name} = torch.library.custom_op(\n"
-        f'    "{namespace}::{name.removesuffix("_op")}", {function},\n'
+        f"    {full}{apart}{function},\n"
         f"    mutates_args=(){devices},\n"
         f"    schema={quoted},\n"
-        ")  # fmt: skip"
+        f"){SKIP}"
     )
 
 

@@ -133,18 +133,6 @@ class Problem:
         reached = {load.tensor for each in self.terms() for load in each.reads}
         return [each.name for each in self.names.tensors.values() if each.tensor in reached]
 
-    @property
-    def gradients(self) -> list[str]:
-        """Names of all gradients, in the order of the arguments."""
-        return [f"grad_{name}" for name in (*self.inputs, *self.learned)]
-
-    @property
-    def backward_arguments(self) -> list[str]:
-        """Names of all that the backward pass takes."""
-        grads = [f"grad_{name}" for name in self.differentiable]
-        wanted = ["wanted"] if self.learned else []
-        return [*grads, *self.names.arguments, *self.saved, *wanted]
-
     def terms(self) -> Iterator[Term]:
         """Yield the terms of all streams."""
         return (term for stream in self.streams for term in stream.terms)

@@ -80,9 +80,12 @@ def read_function(problem: Problem, site: Site, read: Read, name: str) -> str:
 
 def copies(problem: Problem, site: Site, streams: Iterable[Stream]) -> list[str]:
     """Return statements that lay out by pair what scores read by pair."""
-    names, arguments = reads_of(problem, site), ", ".join(problem.names.arguments)
+    names = reads_of(problem, site)
     lines = [
-        f"{problem.names.tensors[copy].name} = by_pair({names[read]}({arguments}))"
+        call(
+            f"{problem.names.tensors[copy].name} = by_pair",
+            [call(names[read], problem.names.arguments, 2)],
+        )
         for copy, read in _copied(problem, site, streams)
     ]
     return list(dict.fromkeys(lines))
@@ -90,7 +93,7 @@ def copies(problem: Problem, site: Site, streams: Iterable[Stream]) -> list[str]
 
 def tensor_gradient(problem: Problem, site: Site, position: int, name: str) -> list[str]:
     """Return statements for the gradient of a captured tensor, the sum over all its reads."""
-    functions, arguments = reads_of(problem, site), ", ".join(problem.names.arguments)
+    functions = reads_of(problem, site)
     lines: list[str] = []
     for term, read in _learned(problem, site):
         if problem.names.tensors[read.load.tensor].name != name:
@@ -99,7 +102,8 @@ def tensor_gradient(problem: Problem, site: Site, position: int, name: str) -> l
         if _is_whole(site, read):
             lines.append(f"{head}{_summed(term.buffer, read.load)}.view({name}.shape)")
         else:
-            reading = f"lambda {name}: {functions[read]}({arguments})"
+            given = ["x" if each == name else each for each in problem.names.arguments]
+            reading = call(f"lambda x: {functions[read]}", given, 3)
             apart = problem.streams[read.source].apart and term.kind == "pair"
             buffer = f"{term.buffer}.sum(2)" if apart and read.blocks is None else term.buffer
             lines.append(call(f"{head}read_gradient", [reading, name, buffer], depth=2))

@@ -1,5 +1,12 @@
 """Functions that the kernels of all sites call; once in every file of kernels."""
 
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from attnc.backends.triton.operation import Operation
+
 IMPORTS = """\
 try:
     import triton
@@ -15,7 +22,7 @@ except ImportError:  # without triton only the CPU implementations run
 PLACE = '''\
 @jit
 def place(length, heads, BLOCK: tl.constexpr):
-    """Tile, batch element and head of this program; neighbours share batch element and head."""
+    """Tile, batch element and head of this program; neighbours share the last two."""
     tiles = tl.cdiv(length, BLOCK)
     program = tl.program_id(0)
     b = (program // tiles // heads).to(tl.int64)
@@ -35,7 +42,7 @@ def place_block(blocks, slots, heads, BLOCK: tl.constexpr):
 LOAD_ROWS = '''\
 @jit
 def load_rows(x, b, h, rows, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr):
-    """Read rows of x[b, h] as a tile [rows, PADDED], with zeros from column WIDTH on."""
+    """Read rows of x[b, h] as a tile [rows, PADDED]; from column WIDTH on it is 0."""
     columns = tl.arange(0, PADDED)[None, :]
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     if WIDTH == PADDED:
@@ -48,7 +55,7 @@ STORE_ROWS = '''\
 def store_rows(
     tile, x, b, h, rows, length, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr
 ):  # fmt: skip
-    """Write a tile to rows of x[b, h], except rows past the end and columns of padding."""
+    """Write a tile to rows of x[b, h]; rows past the end and padding stay out."""
     columns = tl.arange(0, PADDED)[None, :]
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     inside = (rows[:, None] < length) & (columns < WIDTH)
@@ -65,7 +72,7 @@ def load_lse(lse, at):
 
 TOKEN_ROWS = '''\
 def token_rows(x, width):
-    """An empty [b, h, n, width] whose heads lie side by side, so that merging them is free."""
+    """An empty [b, h, n, width] whose heads lie side by side: merging them is free."""
     batch, heads, length, _ = x.shape
     space = torch.empty((batch, length, heads, width), dtype=x.dtype, device=x.device)
     return space.transpose(1, 2)
@@ -73,7 +80,7 @@ def token_rows(x, width):
 
 BY_QUERY = '''\
 def by_query(q, *shape):
-    """An empty tensor for statistics or sums, float32 at least; [b, h, n] unless stated."""
+    """An empty tensor for sums, float32 at least; [b, h, n] unless stated."""
     dtype = torch.promote_types(q.dtype, torch.float32)
     return torch.empty(shape or q.shape[:3], dtype=dtype, device=q.device)
 '''
@@ -92,7 +99,7 @@ def if_wanted(grad, wanted):
 
 CARD_OF = '''\
 def card_of(q):
-    """The compute capability that tiles are listed by; None in float32, which takes others."""
+    """The compute capability that tiles are listed by; None in float32."""
     if q.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         raise TypeError(f"no kernels for {q.dtype}: use float16, bfloat16 or float32")
     half = q.element_size() == 2
@@ -101,7 +108,7 @@ def card_of(q):
 
 TILE_FOR = '''\
 def tile_for(tiles, length, q):
-    """Choose (rows of q, rows of k, warps, stages) by card and by the length of the tiled side.
+    """Choose rows of q and k, warps and stages by card and length of the tiled side.
 
     Cards that are not listed take what fits every card.
     """
@@ -112,7 +119,7 @@ def tile_for(tiles, length, q):
 
 DOT_PRECISION = '''\
 def dot_precision(q):
-    """How float32 products are computed: as exactly as float32, unless torch allows TF32."""
+    """How float32 products are computed: in full, unless torch allows TF32."""
     if torch.version.hip or not torch.backends.cuda.matmul.allow_tf32:
         return "ieee"
     return "tf32"
@@ -122,8 +129,8 @@ BY_PAIR = '''\
 def by_pair(values):
     """Values by pair, [b or 1, h or 1, n, m] or less, in rows made for wide loads.
 
-    Tiles are 128 columns at most and may read past the end of a row; a copy has room for that
-    and rows of a multiple of 16 elements.
+    Tiles are 128 columns at most and may read past the end of a row; a copy has room
+    for that and rows of a multiple of 16 elements.
     """
     values = values[(None,) * (4 - values.dim())]
     *outer, rows, length = values.shape
@@ -139,10 +146,10 @@ def by_pair(values):
 
 READ_GRADIENT = '''\
 def read_gradient(read, tensor, grad):
-    """Gradient of a tensor in float32, from those of all elements that `read` takes of it.
+    """Gradient of a tensor in float32, from those of all elements that `read` takes.
 
-    grad: with further axes to sum over. The order of sums is fixed: the result is the same in
-    every run.
+    grad: with further axes to sum over. The order of sums is fixed: the result is the
+    same in every run.
     """
     places = torch.arange(tensor.numel(), device=tensor.device).view(tensor.shape)
     taken = read(places)
@@ -161,7 +168,7 @@ def once(index):
 
 ROWS_NAMING = '''\
 def rows_naming(index, count):
-    """Which rows of an index name each of `count` numbers, run by run, and where runs start."""
+    """Which rows of an index name each of `count` numbers, and where runs start."""
     named = index.flatten(-2)
     named = torch.where(named < 0, count, named)
     named, order = named.sort(stable=True)
@@ -173,7 +180,7 @@ def rows_naming(index, count):
 
 PLAIN_GRADIENTS = '''\
 def plain_gradients(plain, inputs, needed, grads):
-    """Gradients of a plain function, which runs once more; None for inputs that need none."""
+    """Gradients of a plain function, run once more; None where none are needed."""
     again = torch.is_grad_enabled()  # then gradients of gradients are wanted, too
     with torch.enable_grad():
         given = [
@@ -195,5 +202,45 @@ def plain_gradients(plain, inputs, needed, grads):
     return tuple(next(found) if need else None for need in needed)
 '''
 
-DEVICE = (PLACE, LOAD_ROWS, STORE_ROWS, LOAD_LSE)
-HOST = (TOKEN_ROWS, BY_QUERY, CARD_OF, TILE_FOR, DOT_PRECISION)
+FUNCTIONS = (
+    TOKEN_ROWS, BY_QUERY, CARD_OF, TILE_FOR, DOT_PRECISION, READ_GRADIENT, ONCE, ROWS_NAMING,
+    BY_PAIR, IMPORTS, PLACE, PLACE_BLOCK, LOAD_ROWS, STORE_ROWS, LOAD_LSE,
+)  # fmt: skip
+"""Sources to choose from: functions of the host, then of the device."""
+
+_NAME = re.compile(r"^def (\w+)\(", re.M)
+
+
+def of_boundary(operation: Operation, with_plain: bool) -> Iterator[str]:
+    """Yield sources of functions that operators call.
+
+    Args:
+        operation: whose operators.
+        with_plain: whether there is a plain implementation.
+    """
+    if operation.learned:
+        yield IF_WANTED
+    if with_plain:
+        yield from (RELAID, PLAIN_GRADIENTS)
+
+
+def called(functions: Iterable[str], texts: Sequence[str]) -> list[str]:
+    """Return, in order, those of some functions that texts call, or that these in turn call.
+
+    Args:
+        functions: sources, each of one function, or of something that all files hold.
+        texts: what may call them.
+    """
+    listed, text = list(functions), "\n".join(texts)
+    kept = {source for source in listed if not _NAME.search(source)}
+    while True:
+        found = {source for source in listed if source not in kept and _is_called(source, text)}
+        if not found:
+            return [source for source in listed if source in kept]
+        kept |= found
+        text += "\n".join(found)
+
+
+def _is_called(source: str, text: str) -> bool:
+    name = _NAME.search(source)
+    return name is not None and re.search(rf"\b{name[1]}\(", text) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 
 from attnc.backends.reference import ReferenceBackend
 from attnc.backends.triton import TritonBackend
-from attnc.backends.triton.examples import causal, causal_table
+from attnc.backends.triton.examples import causal, causal_table, duplex, fading, linear
+from attnc.backends.triton.layout import WIDTH
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.kernel import No, Site, Target, Yes
 from attnc.dsl.attention import (
@@ -130,6 +132,9 @@ SITES = {
     "windows": windows_site(),
     "boxes": boxes_site(),
     "routed": routed_site(),
+    "fading": fading(64),
+    "linear": linear(64),
+    "duplex": duplex(64, 32),
 }
 
 
@@ -141,6 +146,22 @@ def test_formatters_and_linters_have_nothing_to_say(name: str, width: int) -> No
         ruff = [sys.executable, "-m", "ruff", *command, "--isolated", f"--line-length={width}"]
         done = subprocess.run([*ruff, "-"], input=text, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_kernels_have_no_long_lines_and_nothing_unused(name: str) -> None:
+    text = file(SITES[name], plain=False)
+    assert not [line for line in text.splitlines() if len(line) > WIDTH]
+    functions = [each for each in ast.parse(text).body if isinstance(each, ast.FunctionDef)]
+    for function in functions:
+        called = re.search(rf"(?<!def )\b{function.name}\b", text)
+        assert called or function.name == SITES[name].name, function.name
+        names = [each for each in ast.walk(function) if isinstance(each, ast.Name)]
+        assigned, read = (
+            {each.id for each in names if isinstance(each.ctx, kind)}
+            for kind in (ast.Store, ast.Load)
+        )
+        assert not assigned - read - {"_"}, function.name
 
 
 @pytest.mark.parametrize("name", SITES)

@@ -12,6 +12,7 @@ from attnc.backends.triton.linear.layout import Linear
 from attnc.backends.triton.linear.rates import rates
 from attnc.backends.triton.linear.sums import key_sums, query_sums
 from attnc.backends.triton.linear.sweeps import FORWARD, KEYS, QUERIES, VALUES, Sweep, sweep
+from attnc.backends.triton.operation import backward_arguments, gradients
 
 
 def forward_launcher(site: Linear) -> Iterator[str]:
@@ -52,9 +53,9 @@ def backward_launcher(site: Linear) -> Iterator[str]:
         moved = rates(site)
         yield moved.definition()
         body += _rate_gradient(site, moved)
-    body.append(listing("return ", problem.gradients))
+    body.append(listing("return ", gradients(problem)))
     yield define(
-        problem.private("launch_backward"), problem.backward_arguments,
+        problem.private("launch_backward"), backward_arguments(problem),
         "Launch the backward kernels.", body, decorator="",
     )  # fmt: skip
 

@@ -136,13 +136,19 @@ def near(length: str) -> str:
     return f"near = tl.minimum(first + rows, {length} - 1)  # past the end the last row again"
 
 
-def place(parts: str, width: int, inner: int) -> list[str]:
-    """Return statements that find the columns and the part of this program."""
+def place(parts: str, width: int, inner: int = 0) -> list[str]:
+    """Return statements that find the columns and the part of this program.
+
+    Args:
+        parts: expression of their number.
+        width: columns in all.
+        inner: columns that products are summed over, 0 where none need a name.
+    """
     return [
         f"tile, part, b, h = place_columns({parts}, heads, {width}, BLOCK_J)",
         "columns = tile * BLOCK_J + tl.arange(0, BLOCK_J)",
         "rows = tl.arange(0, BLOCK_I)",
-        f"inner = tl.arange(0, {padded(inner)})",
+        *([f"inner = tl.arange(0, {padded(inner)})"] if inner else []),
     ]
 
 

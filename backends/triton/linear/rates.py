@@ -38,7 +38,7 @@ def rates(site: Linear) -> KernelText:
 
 def _body(site: Linear) -> Iterator[str]:
     dim, width = site.problem.dim, site.problem.width
-    yield from place("1", width, dim)
+    yield from place("1", width)
     yield from fades(site, False, "within", "since", "until", "fade")
     yield f"state = tl.zeros([{padded(dim)}, BLOCK_J], tl.float32)"
     yield "lagging = tl.zeros_like(state)"

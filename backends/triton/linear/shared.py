@@ -21,26 +21,30 @@ def load_columns(x, b, h, rows, columns, strides, WIDTH: tl.constexpr):
 STORE_COLUMNS = '''\
 @jit
 def store_columns(tile, x, b, h, rows, length, columns, strides, WIDTH: tl.constexpr):
-    """Write a tile to some columns of x[b, h], except rows and columns past the ends."""
+    """Write a tile to some columns of x[b, h], less rows and columns past the ends."""
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     inside = (rows[:, None] < length) & (columns[None, :] < WIDTH)
-    tl.store(row + columns[None, :] * strides[3], tile.to(x.dtype.element_ty), mask=inside)
+    tile = tile.to(x.dtype.element_ty)
+    tl.store(row + columns[None, :] * strides[3], tile, mask=inside)
 '''
 
 SUMS_AT = '''\
 @jit
 def sums_at(x, b, h, part, strides, rows, columns, HEIGHT, WIDTH, TURNED: tl.constexpr):
-    """Places of x[b, h, part][rows, columns], or of its transpose, and which of them exist."""
+    """Places of x[b, h, part][rows, columns], or of its transpose, and which exist."""
     start = x + b * strides[0] + h * strides[1] + part * strides[2]
-    inside = (rows[:, None] < HEIGHT) & (columns[None, :] < WIDTH)
+    rows, columns = rows[:, None], columns[None, :]
+    inside = (rows < HEIGHT) & (columns < WIDTH)
     if TURNED:
-        return start + rows[:, None] * strides[4] + columns[None, :] * strides[3], inside
-    return start + rows[:, None] * strides[3] + columns[None, :] * strides[4], inside
+        return start + rows * strides[4] + columns * strides[3], inside
+    return start + rows * strides[3] + columns * strides[4], inside
 '''
 
 LOAD_SUMS = '''\
 @jit
-def load_sums(x, b, h, part, strides, rows, columns, HEIGHT, WIDTH, TURNED: tl.constexpr):
+def load_sums(
+    x, b, h, part, strides, rows, columns, HEIGHT, WIDTH, TURNED: tl.constexpr
+):  # fmt: skip
     """Read x[b, h, part] or its transpose as a tile, with zeros past its ends."""
     at, inside = sums_at(x, b, h, part, strides, rows, columns, HEIGHT, WIDTH, TURNED)
     return tl.load(at, mask=inside, other=0.0)
@@ -65,13 +69,13 @@ def times_sums(tile, sums, PRECISION: tl.constexpr, WIDE: tl.constexpr):
 
 WIDE_PRECISION = '''\
 def wide_precision():
-    """How float16 times float32 is computed: TF32 has the digits of float16, and the range."""
+    """How float16 times float32 is computed: TF32 has the digits of the former."""
     return "ieee" if torch.version.hip else "tf32"
 '''
 
 SPLIT_CHUNKS = '''\
 def split_chunks(length, block, programs):
-    """Parts of the rows that are walked side by side, and rows in each: whole chunks, 4 at least.
+    """Parts of the rows that are walked side by side, and rows in each, 4 chunks up.
 
     There are as many as keep a large card busy when every part has so many programs.
     """
@@ -88,17 +92,21 @@ def carried(sums, rate, span, later=False):
     sums: [b, h, parts, ..] of each part; rate: [b, h] or None; span: rows in a part.
     """
     parts = sums.shape[2]
+    if parts == 1:
+        return torch.zeros_like(sums)
     number = torch.arange(parts, device=sums.device)
     between = number[:, None] - number - 1
     between = between.mT if later else between
     if rate is None:
         fade = torch.ones_like(between, dtype=sums.dtype)
     else:
-        fade = (rate.to(sums.dtype)[..., None, None] * (span * between.clamp(min=0))).exp()
+        rate = rate.to(sums.dtype)[..., None, None]
+        fade = (rate * (span * between.clamp(min=0))).exp()
     fade = fade.masked_fill(between < 0, 0.0)
-    return (fade @ sums.flatten(3)).view_as(sums) if parts > 1 else torch.zeros_like(sums)
+    return (fade @ sums.flatten(3)).view_as(sums)
 '''
 
+HOST = (WIDE_PRECISION, SPLIT_CHUNKS, CARRIED)
 DEVICE = (
     PLACE_COLUMNS, LOAD_COLUMNS, STORE_COLUMNS, SUMS_AT, LOAD_SUMS, STORE_SUMS, TIMES_SUMS,
 )  # fmt: skip

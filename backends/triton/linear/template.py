@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from attnc.backends.formula import formula
 from attnc.backends.triton import shared
-from attnc.backends.triton.linear import shared as linear_shared
+from attnc.backends.triton.linear import shared as of_sums
 from attnc.backends.triton.linear.configs import KINDS, tile_table
 from attnc.backends.triton.linear.core import core, entry, parts_of
 from attnc.backends.triton.linear.launcher import backward_launcher, forward_launcher
-from attnc.backends.triton.linear.layout import Linear, linear
+from attnc.backends.triton.linear.layout import linear
 from attnc.backends.triton.operator import operators, plain_kernel
 from attnc.compiler.kernel import Backend, Kernel, Site, Target
 from attnc.dsl.attention import Causal, Constant, Ratio, Unnormalised
@@ -99,11 +99,12 @@ def build(
     plain = plain_kernel(fallback, problem, inner) if fallback else None
     widest = max(problem.dim, problem.width)
     kinds = KINDS if made.decays else KINDS[:1]
+    kernels = [*forward_launcher(made), *backward_launcher(made)]
     parts = [
-        *_shared(made, plain is not None),
+        *shared.called((*of_sums.HOST, *shared.FUNCTIONS, *of_sums.DEVICE), kernels),
+        *shared.of_boundary(problem, plain is not None),
         tile_table(problem.private("tiles"), (target, *cards), widest, kinds),
-        *forward_launcher(made),
-        *backward_launcher(made),
+        *kernels,
         *([plain.source] if plain else []),
     ]
     parts += operators(problem, inner, parts, plain is not None)
@@ -112,16 +113,3 @@ def build(
     source = SPACE.join(part.strip("\n") for part in parts) + "\n"
     imports = {"from torch import Tensor", *(plain.imports if plain else ())}
     return Kernel(name, site.name, source, tuple(sorted(imports)))
-
-
-def _shared(site: Linear, with_plain: bool) -> Iterator[str]:
-    yield from (shared.TOKEN_ROWS, shared.BY_QUERY, shared.CARD_OF, shared.TILE_FOR)
-    yield from (shared.DOT_PRECISION, linear_shared.WIDE_PRECISION, linear_shared.SPLIT_CHUNKS)
-    if site.causal:
-        yield linear_shared.CARRIED
-    yield from (shared.IMPORTS, shared.PLACE, shared.LOAD_ROWS)
-    yield from linear_shared.DEVICE
-    if with_plain:
-        yield from (shared.RELAID, shared.PLAIN_GRADIENTS)
-    if site.decays:
-        yield shared.IF_WANTED

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from attnc.backends.triton.layout import call, define, listing
+from attnc.backends.triton.operation import backward_arguments, gradients
 from attnc.backends.triton.reads import read_function, reads_of, tensor_gradient
 from attnc.backends.triton.resident.backward import backward
 from attnc.backends.triton.resident.backward import parts as backward_parts
@@ -54,9 +55,9 @@ def backward_launcher(problem: Resident) -> Iterator[str]:
     ]
     for number, name in enumerate(problem.learned):
         body += tensor_gradient(problem.base, problem.stand_in, number, name)
-    body.append(listing("return ", problem.gradients))
+    body.append(listing("return ", gradients(problem)))
     name, doc = problem.private("launch_backward"), "Launch the backward kernel."
-    yield define(name, problem.backward_arguments, doc, _with_sizes(body), decorator="")
+    yield define(name, backward_arguments(problem), doc, _with_sizes(body), decorator="")
 
 
 def _stayed(problem: Resident) -> set[str]:

@@ -217,18 +217,6 @@ class Resident:
         """Captured tensors that the loss reaches, by generated name in argument order."""
         return self.base.learned if self.has_slope else []
 
-    @property
-    def gradients(self) -> list[str]:
-        """Names of all gradients, in the order of the arguments."""
-        return [f"grad_{name}" for name in (*self.inputs, *self.learned)]
-
-    @property
-    def backward_arguments(self) -> list[str]:
-        """Names of all that the backward pass takes."""
-        grads = [f"grad_{name}" for name in self.differentiable]
-        wanted = ["wanted"] if self.learned else []
-        return [*grads, *self.names.arguments, *self.saved, *wanted]
-
 
 def stand_in(site: Site) -> Site:
     """Return a site of one plain row of weights with the same scores, for what they share."""

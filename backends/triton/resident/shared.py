@@ -5,7 +5,7 @@ from __future__ import annotations
 STORE_PART = '''\
 @jit
 def store_part(tile, parts, rows, length, WIDTH: tl.constexpr, PADDED: tl.constexpr):
-    """Write what this program has summed to its place in parts, [length, WIDTH] each."""
+    """Write what this program has summed to its part, [length, WIDTH]."""
     columns = tl.arange(0, PADDED)[None, :]
     at = (tl.program_id(0).to(tl.int64) * length + rows[:, None]) * WIDTH + columns
     tl.store(parts + at, tile, mask=(rows[:, None] < length) & (columns < WIDTH))
@@ -13,7 +13,7 @@ def store_part(tile, parts, rows, length, WIDTH: tl.constexpr, PADDED: tl.conste
 
 SPLIT_ROWS = '''\
 def split_rows(length, block, heads):
-    """Into how many runs of whole tiles rows are split, to keep a large card busy; rows of each."""
+    """How many runs of whole tiles keep a large card busy, and rows of each."""
     tiles = max(1, triton.cdiv(length, block))
     wanted = max(1, min(tiles, 512 // max(1, heads)))
     run = triton.cdiv(tiles, wanted)
@@ -22,9 +22,10 @@ def split_rows(length, block, heads):
 
 MERGED = '''\
 def merged(peaks, totals, sums):
-    """The result and lse of a softmax over all splits, which lie along axis 2, from those of each.
+    """The result and lse of a softmax over all splits, which lie along axis 2.
 
-    peaks: the largest scores, in base 2; totals: sums of exp2(score - peak); sums: of values.
+    peaks: the largest scores of each, in base 2; totals: sums of exp2(score - peak);
+    sums: of values.
     """
     peak = peaks.amax(2)
     lowest = torch.finfo(peak.dtype).min
@@ -37,7 +38,7 @@ def merged(peaks, totals, sums):
 
 FIRST_BEST = '''\
 def first_best(bests, places):
-    """Where the largest score of all splits, which lie along axis 2, is first; -1 for nowhere."""
+    """Where the largest score of all splits, along axis 2, is first; -1 for nowhere."""
     first = bests.argmax(2, keepdim=True)  # splits are in order: the first of equals
     return places.gather(2, first).squeeze(2).long()
 '''
@@ -48,3 +49,6 @@ def taken(values, index):
     place = index.clamp_min(0)[..., None].expand(-1, -1, -1, values.shape[3])
     return values.gather(2, place).masked_fill(index[..., None] < 0, 0)
 '''
+
+HOST = (SPLIT_ROWS, MERGED, FIRST_BEST, TAKEN)
+DEVICE = (STORE_PART,)

@@ -28,27 +28,11 @@ def parts(problem: Resident, targets: Sequence[Target], with_plain: bool) -> lis
     widest = max(problem.widths.values())
     by_key = problem.stays.token == "j"
     formulas = [each.definition for each in problem.stream.formulas() if each.definition]
+    kernels = [*dict.fromkeys(formulas), *forward_launcher(problem), *backward_launcher(problem)]
     return [
-        *shared.HOST,
-        shared.IMPORTS,
-        *shared.DEVICE,
-        *((shared.RELAID, shared.PLAIN_GRADIENTS) if with_plain else ()),
-        *((shared.IF_WANTED, shared.READ_GRADIENT) if problem.learned else ()),
-        own.STORE_PART,
-        own.SPLIT_ROWS,
-        *_host(problem),
+        *shared.called((*own.HOST, *shared.FUNCTIONS, *own.DEVICE), kernels),
+        *shared.of_boundary(problem, with_plain),
         *problem.base.shared(),
         tile_table(problem.private("tiles"), targets, widest, problem.rows, by_key),
-        *dict.fromkeys(formulas),
-        *forward_launcher(problem),
-        *backward_launcher(problem),
+        *kernels,
     ]
-
-
-def _host(problem: Resident) -> Iterator[str]:
-    running = [each for each in problem.readings if not each.whole]
-    if any(not each.hard for each in running):
-        yield own.MERGED
-    if any(each.hard for each in running):
-        yield own.FIRST_BEST
-        yield own.TAKEN
