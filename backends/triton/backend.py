@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from attnc.backends.formula import formula
 from attnc.backends.triton import shared
 from attnc.backends.triton.configs import tile_table
 from attnc.backends.triton.launcher import backward_launcher, forward_launcher
@@ -16,10 +17,10 @@ from attnc.backends.triton.operation import Operation
 from attnc.backends.triton.operator import operators, plain_kernel
 from attnc.backends.triton.pieces import is_uneven
 from attnc.backends.triton.problem import Problem
-from attnc.backends.triton.resident import template
+from attnc.backends.triton.resident import grouped, template
 from attnc.backends.triton.resident.problem import Resident
 from attnc.backends.triton.streams import Stream
-from attnc.backends.triton.templates import by_sums, prepared, reasons_against
+from attnc.backends.triton.templates import by_sums, computed, prepared, reasons_against
 from attnc.compiler.kernel import Answer, Backend, Kernel, No, Site, Target, Yes
 
 SPACE = "\n" * 3
@@ -47,7 +48,7 @@ class TritonBackend:
             return Yes(tuple(linear.reasons_for(site)))
         problem = prepared(site)
         if isinstance(problem, Resident):
-            return Yes(tuple(template.reasons_for(problem)))
+            return Yes(tuple(template.reasons_for(problem, site)))
         return Yes((*_reasons_for(problem), *linear.objections(site)))
 
     def build(self, site: Site, target: Target) -> Kernel:
@@ -58,10 +59,13 @@ class TritonBackend:
         """
         if by_sums(site):
             return linear.build(site, target, self.cards, self.fallback, self.name)
-        problem, parts = _parts(site, (target, *self.cards), self.fallback is not None)
-        plain = plain_kernel(self.fallback, problem, site) if self.fallback else None
+        inner = computed(site)
+        problem, parts = _parts(inner, (target, *self.cards), self.fallback is not None)
+        plain = plain_kernel(self.fallback, problem, inner) if self.fallback else None
         parts += [plain.source] if plain else []
-        parts += operators(problem, site, parts, plain is not None)
+        parts += operators(problem, inner, parts, plain is not None)
+        if inner is not site:
+            parts.append(grouped.entry(site, formula(site.attention)))
         source = SPACE.join(part.strip("\n") for part in parts) + "\n"
         imports = {"from torch import Tensor", *(plain.imports if plain else ())}
         return Kernel(self.name, site.name, source, tuple(sorted(imports)))

@@ -83,7 +83,7 @@ def _autograd(problem: Operation, namespace: str, with_plain: bool) -> Iterator[
     lines = [_on_the_cpu(problem)] if with_plain else []
     if problem.learned:
         needed = [f"ctx.needs_input_grad[{names.index(name)}]" for name in problem.learned]
-        lines.append(listing("wanted = [", needed, "]"))
+        lines.append(f"wanted = [{', '.join(needed)}]")
         passed.append("wanted")
     lines.append(call(f"grads = {_found(namespace, problem.private('backward_op'))}", passed))
     lines.append(listing("", gradients(problem), " = grads"))

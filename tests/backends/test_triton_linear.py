@@ -87,6 +87,9 @@ CASES = {
         f"{FADING.replace('[h]', '[b, h]')}, normalize=ratio(eps=1e-3, floor=0.5)",
         {"heat": "[b, 2]"}, (16, 24), n=134, tile=(16, 16),
     ),
+    "wide keys, its rate learned": Case(
+        f"{FADING}, normalize=ratio(eps=1e-3)", {"heat": "[2]"}, (80, 16), n=40, tile=(16, 16)
+    ),
     "all": Case("normalize=none, score=qk * 0.25", dims=(16, 24), n=37, m=75),
     "all ratio, masked, shared keys": Case(
         "normalize=ratio(floor=0.5), score=qk * 0.25, mask=keep[b, j]", {"keep": "[b, m] bool"},

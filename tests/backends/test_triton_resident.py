@@ -31,7 +31,12 @@ INPUTS = {
     "zu": "[b, 2, 17, 40]",
     "full": "[b, 2, 32, 24]",
     "fullv": "[b, 2, 32, 16]",
+    "few": "[b, 4, 3, 24]",
+    "one": "[b, 4, 1, 24]",
     "heat": "[2]",
+    "heat4": "[4]",
+    "near": "[4, 3]",
+    "first": "[b, 3, n] bool",
     "gain": "[b, n]",
     "offset": "[2, n]",
     "shift": "[2, 17]",
@@ -82,7 +87,13 @@ HARD = {
     "means of the best": "attend(z, x, xv, normalize = argmax(queries), mask = seen[b, i, j], "
     "renormalize = true, outputs = [scores])",
 }
-CASES = {**WRITES, **READS, **DUPLEX, **REVERSED, **HARD}
+SHARED = {
+    "shared keys": "attend(few, x, xv, score = tanh(qk * heat4[h]) + offset[0, j] + "
+    "near[h, i], mask = first[b, i, j], post = w * gate[b, 1, j], outputs = [lse])",
+    "shared keys of one query": "attend(one, x, xv, domain = where(h * 20 <= j), outputs = [lse])",
+    "best of shared keys": "attend(few, x, xv, normalize = argmax(keys), outputs = [index])",
+}
+CASES = {**WRITES, **READS, **DUPLEX, **REVERSED, **HARD, **SHARED}
 
 
 def site_of(call: str, harness: type[Harness] | Harness) -> Site:
@@ -102,7 +113,9 @@ def test_float32(name: str, harness: Harness) -> None:
     check(name, harness, torch.float32)
 
 
-@pytest.mark.parametrize("name", ["write", "read", "duplex", "duplex, queries stay", "slots"])
+@pytest.mark.parametrize(
+    "name", ["write", "read", "duplex", "duplex, queries stay", "slots", "shared keys"]
+)
 def test_float16(name: str, harness: Harness) -> None:
     check(name, harness, torch.float16)
 
@@ -204,8 +217,10 @@ def test_launchers_give_what_operators_announce(name: str, harness: Harness) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["write", "read", "duplex", "slots, gated", "best key of many", "means of the best"]
-)
+    "name",
+    ["write", "read", "duplex", "slots, gated", "best key of many", "means of the best",
+     "shared keys"],
+)  # fmt: skip
 def test_formatters_and_linters_have_nothing_to_say(name: str, harness: Harness) -> None:
     site = site_of(CASES[name], harness)
     kernel = TritonBackend(ReferenceBackend()).build(site, TARGET)
@@ -222,6 +237,18 @@ def test_it_says_what_it_gains() -> None:
     assert answer.reasons[0] == "31 keys stay in a tile; the queries are read once, split over " \
         "programs"  # fmt: skip
     assert "both results come from one product of scores" in answer.reasons
+
+
+def test_heads_that_share_keys_read_them_once(harness: Harness) -> None:
+    site = site_of(CASES["shared keys"], harness)
+    answer = TritonBackend().can(site, TARGET)
+    assert isinstance(answer, Yes)
+    assert answer.reasons[:2] == (
+        "6 queries stay in a tile; the keys are read once, split over programs",
+        "2 heads that share keys are rows of one tile",
+    )
+    k = "load_rows(k, b, h, near, k_strides"
+    assert TritonBackend().build(site, TARGET).source.count(k) == 2  # forward and gradients
 
 
 @pytest.mark.parametrize(
@@ -251,6 +278,8 @@ def test_it_says_why_it_cannot(call: str, reason: str, harness: Harness) -> None
         ("attend(x, z, zv)", True),
         ("attend(z, x, xv)", True),
         ("attend(x, x, xv)", False),
+        ("attend(few, x, xv)", True),
+        ("attend(few, x, xv, join = sum, weight = heat[0])", False),
         ("attend(z, full, fullv)", False),
         ("attend(x, z, zv, score = qk + table[h, i, j])", False),
         ("attend(x, z, zv, normalize = softmax(keys, sink = 0.0))", False),

@@ -9,7 +9,7 @@ from attnc.backends.triton.kernel import KernelText
 from attnc.backends.triton.layout import call, define, listing
 from attnc.backends.triton.linear.core import RATE
 from attnc.backends.triton.linear.layout import Linear
-from attnc.backends.triton.linear.rates import rates
+from attnc.backends.triton.linear.rates import part_count, rates
 from attnc.backends.triton.linear.sums import key_sums, query_sums
 from attnc.backends.triton.linear.sweeps import FORWARD, KEYS, QUERIES, VALUES, Sweep, sweep
 from attnc.backends.triton.operation import backward_arguments, gradients
@@ -119,12 +119,12 @@ def _gradient(site: Linear, of: str, width: int, kernel: KernelText, each: Sweep
 
 
 def _rate_gradient(site: Linear, kernel: KernelText) -> Iterator[str]:
-    columns = _columns(site.problem.width)
+    tiles, parts = _columns(site.problem.width), part_count(site)
+    tiles = tiles if parts == 1 else f"{parts} * {tiles}"
     lines = [
         _choice(site, "rates"),
-        "span = n",
-        f"moments = by_query(q, batch, heads, {columns})",
-        kernel.launch(f"batch * heads * {columns}", depth=2),
+        f"moments = by_query(q, batch, heads, {tiles})",
+        kernel.launch(f"batch * heads * {tiles}", depth=2),
         f"grad_{RATE} = moments.sum(2).to({RATE}.dtype)",
     ]
     yield f"grad_{RATE} = {RATE}.new_empty(0)"

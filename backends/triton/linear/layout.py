@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from textwrap import indent
 
 from attnc.backends.triton.kernel import KernelText
 from attnc.backends.triton.layout import call
@@ -111,10 +112,10 @@ def whole_rows(site: Linear, tensor: str) -> str:
     return call(f"{tile(tensor)} = load_rows", [*arguments, f"{padded(width)}"], 2)
 
 
-def some_columns(site: Linear, tensor: str) -> str:
-    """Return a statement that reads the columns of this program of rows of a tensor."""
+def some_columns(site: Linear, tensor: str, columns: str = "columns") -> str:
+    """Return a statement that reads some columns, those of this program, of rows of a tensor."""
     strides, width = f"{tensor}_strides", f"{site.width(tensor)}"
-    arguments = [tensor, "b", site.head(tensor), "near", "columns", strides, width]
+    arguments = [tensor, "b", site.head(tensor), "near", columns, strides, width]
     return call(f"{tile(tensor)} = load_columns", arguments, 2)
 
 
@@ -136,20 +137,18 @@ def near(length: str) -> str:
     return f"near = tl.minimum(first + rows, {length} - 1)  # past the end the last row again"
 
 
-def place(parts: str, width: int, inner: int = 0) -> list[str]:
-    """Return statements that find the columns and the part of this program.
-
-    Args:
-        parts: expression of their number.
-        width: columns in all.
-        inner: columns that products are summed over, 0 where none need a name.
-    """
+def place(parts: str, width: int) -> list[str]:
+    """Return statements that find the columns of this program, of `width`, and its part."""
     return [
         f"tile, part, b, h = place_columns({parts}, heads, {width}, BLOCK_J)",
         "columns = tile * BLOCK_J + tl.arange(0, BLOCK_J)",
         "rows = tl.arange(0, BLOCK_I)",
-        *([f"inner = tl.arange(0, {padded(inner)})"] if inner else []),
     ]
+
+
+def inner(width: int) -> str:
+    """Return a statement for the columns that products are summed over."""
+    return f"inner = tl.arange(0, {padded(width)})"
 
 
 def fades(site: Linear, later: bool, *used: str) -> Iterator[str]:
@@ -178,8 +177,8 @@ def chunks(length: str, later: bool, body: Iterable[str]) -> Iterator[str]:
     number = "(chunks - 1 - chunk)" if later else "chunk"
     yield "begin = part * span"
     yield f"chunks = tl.cdiv(tl.minimum(span, {length} - begin), BLOCK_I)"
-    lines = "\n".join((f"first = begin + {number} * BLOCK_I", *body)).replace("\n", "\n    ")
-    yield f"for chunk in range(chunks):\n    {lines}"
+    lines = indent("\n".join((f"first = begin + {number} * BLOCK_I", *body)), "    ")
+    yield f"for chunk in range(chunks):\n{lines}"
 
 
 def carried(site: Linear, name: str, added: str) -> str:

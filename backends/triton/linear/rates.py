@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import indent
 
 from attnc.backends.triton.kernel import KernelText
 from attnc.backends.triton.linear.core import RATE
 from attnc.backends.triton.linear.layout import (
     Linear,
-    chunks,
     deltas,
     fades,
     kernel,
@@ -16,45 +16,58 @@ from attnc.backends.triton.linear.layout import (
     place,
     shares,
     some_columns,
-    whole_rows,
 )
 from attnc.backends.triton.orientation import product
 from attnc.backends.triton.pieces import padded
+
+PART = 64
+"""Columns of q and k that a program takes at most: it keeps two sums of them."""
 
 
 def rates(site: Linear) -> KernelText:
     """Return the kernel.
 
-    Each program has some columns of v; `state` is the sum of k^T v over earlier chunks as it
-    fades, in `lagging` every key counts by its distance from the last row before the chunk.
+    Each program has some columns of v and some of q and k, to which what it sums is linear.
+    `state` is the sum of k^T v over earlier chunks as it fades; in `lagging` every key counts by
+    its distance from the last row before the chunk.
     """
     statistics = ("sums", "delta") if site.over else ()
     pointers = ("q", "k", "v", "grad_out", RATE, *statistics, "moments")
-    doc = "What some columns of v add to the gradient of the rate of one head."
-    sizes = ("heads", "n", "span")
+    doc = "What some columns add to the gradient of the rate of one head."
+    sizes = ("heads", "n")
     plain = (*statistics, "moments")
     return kernel(site, "rates", doc, pointers, plain, sizes, _body(site))
 
 
 def _body(site: Linear) -> Iterator[str]:
-    dim, width = site.problem.dim, site.problem.width
-    yield from place("1", width)
+    rows = part_width(site)
+    yield from place(str(part_count(site)), site.problem.width)
+    yield f"inner = part * {rows} + tl.arange(0, {rows})"
     yield from fades(site, False, "within", "since", "until", "fade")
-    yield f"state = tl.zeros([{padded(dim)}, BLOCK_J], tl.float32)"
+    yield f"state = tl.zeros([{rows}, BLOCK_J], tl.float32)"
     yield "lagging = tl.zeros_like(state)"
     if site.over:
-        yield f"count = tl.zeros([{padded(dim)}], tl.float32)"
+        yield f"count = tl.zeros([{rows}], tl.float32)"
         yield "lagging_count = tl.zeros_like(count)"
     yield "moment = tl.zeros([BLOCK_I], tl.float32)"
-    yield from chunks("n", False, _step(site))
-    tiles = f"tl.cdiv({width}, BLOCK_J)"
-    yield f"at = (b * heads + h) * {tiles} + tile"
-    yield f"tl.store(moments + at, {site.scaled('tl.sum(moment, 0)')})"
+    lines = indent("\n".join(_step(site)), "    ")
+    yield f"for first in range(0, n, BLOCK_I):\n{lines}"
+    yield f"tl.store(moments + tl.program_id(0), {site.scaled('tl.sum(moment, 0)')})"
+
+
+def part_width(site: Linear) -> int:
+    """Return how many columns of q and k a program takes."""
+    return min(PART, padded(site.problem.dim))
+
+
+def part_count(site: Linear) -> int:
+    """Return in how many parts the columns of q and k are."""
+    return -(-site.problem.dim // part_width(site))
 
 
 def _step(site: Linear) -> Iterator[str]:
     yield near("n")
-    yield from (whole_rows(site, "q"), whole_rows(site, "k"))
+    yield from (some_columns(site, each, "inner") for each in ("q", "k"))
     yield from (some_columns(site, "v"), some_columns(site, "grad_out"))
     yield "inside = first + rows < n"
     yield from shares(site)

@@ -12,6 +12,7 @@ from attnc.backends.triton.linear.layout import (
     chunks,
     deltas,
     fades,
+    inner,
     kernel,
     moved,
     near,
@@ -51,7 +52,8 @@ def _rate(site: Linear) -> tuple[str, ...]:
 
 def _body(site: Linear, y: str, z: str, sums: str, counts: str, later: bool) -> Iterator[str]:
     height, width = site.width(y), site.width(z)
-    yield from place("parts", width, height)
+    yield from place("parts", width)
+    yield inner(height)
     yield from fades(site, later, "until", "fade")
     yield f"state = tl.zeros([{padded(height)}, BLOCK_J], tl.float32)"
     if site.over:

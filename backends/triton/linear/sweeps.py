@@ -19,6 +19,7 @@ from attnc.backends.triton.linear.layout import (
     chunks,
     deltas,
     fades,
+    inner,
     kernel,
     moved,
     near,
@@ -95,7 +96,8 @@ def sweep(site: Linear, each: Sweep) -> KernelText:
 def _rows(site: Linear, each: Sweep) -> Iterator[str]:
     """One tile of rows times the sums over all others."""
     length = site.length(each.x)
-    yield from place(f"tl.cdiv({length}, BLOCK_I)", site.width(each.z), site.width(each.x))
+    yield from place(f"tl.cdiv({length}, BLOCK_I)", site.width(each.z))
+    yield inner(site.width(each.x))
     yield from _begin(site, each, "0")
     yield "first = part * BLOCK_I"
     yield near(length)
@@ -109,7 +111,8 @@ def _rows(site: Linear, each: Sweep) -> Iterator[str]:
 
 def _chunks(site: Linear, each: Sweep) -> Iterator[str]:
     """One part of the rows, chunk by chunk, beginning with the sums over other parts."""
-    yield from place("parts", site.width(each.z), site.width(each.x))
+    yield from place("parts", site.width(each.z))
+    yield inner(site.width(each.x))
     yield from fades(site, each.later, "within", "since", "until", "fade")
     yield from _begin(site, each, "part")
     yield from chunks(site.length(each.x), each.later, _step(site, each))
