@@ -118,5 +118,7 @@ def _reasons_for(problem: Problem) -> Iterator[str]:
         by_block = all(s.blocks for s in problem.streams if s.copies)
         size = "one block's slots" if by_block else "h * n * m elements"
         yield f"{', '.join(copied)} is laid out by pair, {size}"
+    if problem.group:
+        yield "heads that share keys share a tile, which reads them once"
     if problem.learned:
         yield f"gradients of {', '.join(problem.learned)} are deterministic"

@@ -46,6 +46,13 @@ def causal_table(dim: int) -> Site:
     return _site(dim, score, {"table": TensorType((HEADS, 2 * LENGTH - 1))})
 
 
+def shared_keys(dim: int) -> Site:
+    """Return causal self attention all of whose heads share their keys."""
+    site = causal(dim)
+    keys = replace(site.q, shape=(BATCH, 1, LENGTH, dim))
+    return replace(site, sources=((keys, keys),))
+
+
 def windows(dim: int) -> Site:
     """Return shifted windows of 49 tokens with a learned term by distance."""
     return _on_grid(dim, Windows((7, 7), (3, 3), (1, 1), grid=_GRID))
@@ -109,6 +116,6 @@ def duplex(dim: int, stays: int) -> Site:
 
 
 EXAMPLES: tuple[Callable[[int], Site], ...] = (
-    causal, causal_table, windows, neighborhood, fading, linear,
+    causal, causal_table, shared_keys, windows, neighborhood, fading, linear,
 )  # fmt: skip
 """By head dim; between them they have every kind of kernel, walk and tile."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from textwrap import indent
 
 from attnc.backends.triton.kernel import KernelText, kernel_text
-from attnc.backends.triton.orientation import QUERIES_BY_KEYS, product
+from attnc.backends.triton.orientation import product
 from attnc.backends.triton.pieces import (
     assigned,
     at_edges,
@@ -27,6 +27,7 @@ from attnc.backends.triton.pieces import (
     query_tile,
     rows_of,
     scores,
+    shared_head,
     stored,
     times,
     variables,
@@ -46,12 +47,12 @@ def forward(problem: Problem) -> tuple[list[str], KernelText]:
 
 def _step(problem: Problem, stream: Stream) -> Step:
     k, v, m = (stream.own(name) for name in ("k", "v", "m"))
-    rule, held = problem.rule, QUERIES_BY_KEYS
+    rule, held = problem.rule, problem.held
     computed = [stream.score, stream.keep, stream.share, stream.extra]
     formulas = tuple(each for each in computed if each is not None)
     reads_k = needs_product([stream.score]) or "qk" in variables(formulas)
     key_lines = [
-        f"k_tile = {rows_of(k, key_head(stream), 'near', problem.dim)}",
+        f"k_tile = {rows_of(k, key_head(stream, held), 'near', problem.dim)}",
         f"qk = {product('q_tile', 'tl.trans(k_tile)')}",
     ]
     body = [
@@ -63,7 +64,7 @@ def _step(problem: Problem, stream: Stream) -> Step:
             stream,
             [*kept(stream, held, f"(cols < {m})[None, :]"), only_kept("s", rule.outside)],
         ),
-        f"v_tile = {rows_of(v, key_head(stream), 'near', problem.width)}",
+        f"v_tile = {rows_of(v, key_head(stream, held), 'near', problem.width)}",
         *rule.add,
         *_shared(stream),
         f"acc = {product('p.to(v_tile.dtype)', 'v_tile', rule.carried)}",
@@ -72,18 +73,21 @@ def _step(problem: Problem, stream: Stream) -> Step:
     return Step(
         name=problem.private(f"forward_step{stream.tag}"),
         doc=rule.doc,
-        given=(*of_block(stream, formulas, held), *(("q_tile", k, v) if reads_k else (v,))),
+        given=(
+            *of_block(stream, formulas, held), *shared_head(held),
+            *(("q_tile", k, v) if reads_k else (v,)),
+        ),
         state=(*rule.state, "acc", *(["added"] if stream.extra else [])),
         coordinate="i",
         strided=(k, v) if reads_k else (v,),
-        sizes=(*key_sizes(stream), *of_stream(stream)),
+        sizes=(*key_sizes(stream, held), *of_stream(stream)),
         constants=constants(stream),
         formulas=formulas,
         names=problem.names,
         block="BLOCK_J",
         masked=stream.masked,
         body=tuple(body),
-    )
+    )  # fmt: skip
 
 
 def _shared(stream: Stream) -> Iterator[str]:
@@ -108,6 +112,7 @@ def _extra(stream: Stream) -> Iterator[str]:
 def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
     walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
     used = {"heads", "n"}.union(*(step.used for step in steps), *(each.used for each in walks))
+    used |= {problem.group} - {""}
     used |= captures(each for stream in problem.streams for each in (stream.weight, stream.sink))
     doc = "One tile of queries against all its keys."
     contiguous = [*problem.parts, *problem.statistics, *problem.results[1:]]
@@ -119,8 +124,8 @@ def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
 
 
 def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[str]:
-    yield from query_tile(problem.blocks, walks)
-    yield f"q_tile = {rows_of('q', 'h', 'i', problem.dim)}"
+    yield from query_tile(problem.blocks, problem.group, walks)
+    yield f"q_tile = {rows_of('q', problem.held.h, 'i', problem.dim)}"
     body = _summed if problem.summed else _joined
     yield from body(problem, steps, walks)
 
@@ -136,9 +141,9 @@ def _joined(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[
     yield f"result = {problem.rule.result()}"
     if problem.adds:
         if "normal" in problem.results:  # laid out as the result is
-            yield stored("result", "normal", "h", "rows", "n", problem.width, "out")
+            yield stored("result", "normal", problem.held.h, "rows", "n", problem.width, "out")
         yield "result += added"
-    yield stored("result", "out", "h", "rows", "n", problem.width)
+    yield stored("result", "out", problem.held.h, "rows", "n", problem.width)
     yield from (_stored(problem, name) for name in problem.statistics)
 
 
@@ -153,12 +158,12 @@ def _summed(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[
         if problem.parts:
             part = problem.parts[number]
             # parts are laid out as the result is
-            lines = [stored("part_tile", part, "h", "rows", "n", problem.width, "out")]
+            lines = [stored("part_tile", part, problem.held.h, "rows", "n", problem.width, "out")]
             lines += [_stored(problem, name) for name in problem.statistics[number : number + 1]]
             yield f"if {part} is not None:\n" + indent("\n".join(lines), "    ")
         yield from assigned(stream.weight, "weight")
         yield f"result += {times('part_tile', literal(stream.weight, 'weight'))}"
-    yield stored("result", "out", "h", "rows", "n", problem.width)
+    yield stored("result", "out", problem.held.h, "rows", "n", problem.width)
 
 
 def _fresh(problem: Problem, stream: Stream) -> Iterator[str]:

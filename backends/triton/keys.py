@@ -106,7 +106,7 @@ def _kernel(problem: Problem, stream: Stream, step: Step) -> KernelText:
     each = walk(over_queries(stream), stream, problem.names)
     statistics = problem.of_query(stream)
     buffers = [term.buffer for term in stream.of_kind("col")]
-    used = step.used | each.used | {"heads", "n", *key_sizes(stream)}
+    used = step.used | each.used | {"heads", "n", *key_sizes(stream, KEYS_BY_QUERIES)}
     if _is_late_slope(stream):
         used |= captures([stream.slope])
     return kernel_text(

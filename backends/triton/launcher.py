@@ -38,7 +38,7 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
         *_rest(problem),
         *copies(problem, site, problem.streams),
         *_routes(problem, backward=False),
-        *_choice(problem, "forward", "n", problem.blocks),
+        *_choice(problem, "forward", _rows(problem), problem.blocks),
         kernel.launch(_query_grid(problem)),
         f"return {', '.join(problem.results)}",
     ]
@@ -60,7 +60,7 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     body += [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
     body += [
         f"grad_q = token_rows(q, {problem.dim})",
-        *_choice(problem, "queries", "n", problem.blocks),
+        *_choice(problem, "queries", _rows(problem), problem.blocks),
         kernel.launch(_query_grid(problem)),
     ]
     for stream in problem.turned:
@@ -123,10 +123,17 @@ def _routes(problem: Problem, backward: bool) -> list[str]:
 
 
 def _query_grid(problem: Problem) -> str:
-    tiles = "triton.cdiv(n, block_i)"
+    heads, tiles = "heads", f"triton.cdiv({_rows(problem)}, block_i)"
+    if problem.group:
+        heads = f"{problem.streams[0].own('k')}.shape[1]"
     if problem.blocks is not None:
         tiles = _block_tiles(problem.blocks, "block_i", problem.names)
-    return f"batch * heads * {tiles}"
+    return f"batch * {heads} * {tiles}"
+
+
+def _rows(problem: Problem) -> str:
+    """Return the number of rows of q that tiles are taken from."""
+    return fill("n * {a}", problem.names.host(problem.group)) if problem.group else "n"
 
 
 def _key_grid(problem: Problem, stream: Stream) -> str:

@@ -14,6 +14,7 @@ class Orientation:
         i: rows of a tile of queries; `j` of keys.
         per_query: index that stretches one value per query over the tile; `per_key` likewise.
         stays: `i` or `j`.
+        h: heads of a tile.
     """
 
     product: str
@@ -23,6 +24,7 @@ class Orientation:
     per_query: str
     per_key: str
     stays: str
+    h: str = "h"
 
     def stretched(self, token: str) -> str:
         """Return the index that stretches one value per token over the tile."""
@@ -44,4 +46,6 @@ KEYS_BY_QUERIES = Orientation(
     product("k_tile", "tl.trans(q_tile)"), product("v_tile", "tl.trans(grad_tile)"),
     "near", "j", "[None, :]", "[:, None]", "j",
 )  # fmt: skip
+HEADS_BY_KEYS = replace(QUERIES_BY_KEYS, h="h[:, None]")
+"""The same for a tile of the queries of several heads."""
 PAIRS = replace(QUERIES_BY_KEYS, i="near_i")

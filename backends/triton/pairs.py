@@ -61,7 +61,7 @@ def pairs(problem: Problem, stream: Stream) -> KernelText:
         outputs=buffers,
         contiguous=[*statistics, *buffers],
         used={
-            *used, *found.used, *of_stream(stream), *key_sizes(stream),
+            *used, *found.used, *of_stream(stream), *key_sizes(stream, PAIRS),
             *("batch", "span", "heads", "n"),
         },
         body=body,
@@ -127,8 +127,8 @@ def _one_element(problem: Problem, stream: Stream, slopes: Slopes) -> list[str]:
     of_query = problem.of_query(stream)
     lines = [
         f"q_tile = {rows_of('q', 'h', 'near_i', problem.dim)}",
-        f"k_tile = {rows_of(k, key_head(stream), 'near_j', problem.dim)}",
-        f"v_tile = {rows_of(v, key_head(stream), 'near_j', problem.width)}",
+        f"k_tile = {rows_of(k, key_head(stream, PAIRS), 'near_j', problem.dim)}",
+        f"v_tile = {rows_of(v, key_head(stream, PAIRS), 'near_j', problem.width)}",
         f"grad_tile = {rows_of('grad_out', 'h', 'near_i', problem.width)}",
         *(["at = (b * heads + h) * n + near_i"] if of_query else []),
         *of_rows(of_query, "at"),

@@ -35,19 +35,36 @@ def stored(
     return call("store_rows", arguments)
 
 
-def key_head(stream: Stream) -> str:
-    """Return the head of k and v that head `h` of q reads."""
+def key_head(stream: Stream, held: Orientation) -> str:
+    """Return the head of k and v that a tile of q reads."""
+    if held.h != "h":
+        return "shared"
     return f"h // {stream.own('group')}" if stream.grouped else "h"
 
 
-def key_sizes(stream: Stream) -> tuple[str, ...]:
+def key_sizes(stream: Stream, held: Orientation) -> tuple[str, ...]:
     """Return the sizes that reading keys takes."""
-    return (*((stream.own("group"),) if stream.grouped else ()), stream.own("m"))
+    by_head = stream.grouped and held.h == "h"
+    return (*((stream.own("group"),) if by_head else ()), stream.own("m"))
 
 
-def query_tile(blocks: Blocks | None, walks: Iterable[Walk]) -> Iterator[str]:
-    """Yield statements that find the queries of this program."""
+def shared_head(held: Orientation) -> tuple[str, ...]:
+    """Return the name of the head of k and v, where steps are given it."""
+    return ("shared",) if held.h != "h" else ()
+
+
+def query_tile(blocks: Blocks | None, group: str, walks: Iterable[Walk]) -> Iterator[str]:
+    """Yield statements that find the queries of this program.
+
+    Args:
+        blocks: that they are taken from.
+        group: the size that says how many heads share a tile; empty for one.
+        walks: over keys.
+    """
     text = " ".join(part for walk in walks for part in walk.parts())
+    if group:
+        yield from _tile_of_heads(group, text)
+        return
     if blocks is None:
         yield "tile, b, h = place(n, heads, BLOCK_I)"
         yield "first_i = tile * BLOCK_I"
@@ -63,6 +80,18 @@ def query_tile(blocks: Blocks | None, walks: Iterable[Walk]) -> Iterator[str]:
         yield "first_i = tl.min(i)"
     if "last_i" in text:
         yield "last_i = tl.max(i)"
+
+
+def _tile_of_heads(group: str, walks: str) -> Iterator[str]:
+    yield f"tile, b, shared = place(n * {group}, heads // {group}, BLOCK_I)"
+    yield "slots = tile * BLOCK_I + tl.arange(0, BLOCK_I)"
+    yield f"h = shared * {group} + slots % {group}  # heads innermost"
+    yield f"rows = slots // {group}"
+    if "first_i" in walks:
+        yield f"first_i = tile * BLOCK_I // {group}"
+    if "last_i" in walks:
+        yield f"last_i = tl.minimum((tile * BLOCK_I + BLOCK_I - 1) // {group}, n - 1)"
+    yield "i = tl.minimum(rows, n - 1)  # past the end the last row again, never stored"
 
 
 def key_tile(stream: Stream, heads: str, head: str, walk: str) -> Iterator[str]:
@@ -140,6 +169,8 @@ def near(rows: str, length: str, masked: bool) -> str:
 def axes(stream: Stream, formulas: Iterable[Formula], held: Orientation) -> list[str]:
     """Return statements that give the coordinates two axes, as far as formulas read them."""
     given = {"i": f"{held.i}{held.per_query}", "j": f"{held.j}{held.per_key}"}
+    if held.h != "h":
+        given["h"] = held.h
     if stream.blocks is not None:
         for token in "ij":
             side = stream.blocks.own if token == held.stays else stream.blocks.seen

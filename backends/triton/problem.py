@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.names import Names
+from attnc.backends.triton.orientation import HEADS_BY_KEYS, QUERIES_BY_KEYS, Orientation
 from attnc.backends.triton.reader import read_streams
 from attnc.backends.triton.routes import Derived
 from attnc.backends.triton.rules import Rule, rule_of
 from attnc.backends.triton.streams import Blocks, Stream, Term
 from attnc.backends.triton.views import Blocked, blocked
 from attnc.compiler.kernel import Site
+from attnc.dsl.scorelang import coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Problem:
         turned: the same as keys see it.
         derived: what launchers make of index tensors.
         rule: how rows of scores become weights.
+        group: the size that says how many heads share keys, where a tile of queries holds those
+            of all of them and so reads the keys once; empty where it holds one head.
         summed: whether each source is normalised alone and the results are added.
         with_lse: whether lse is a result of the entry.
     """
@@ -39,8 +43,14 @@ class Problem:
     turned: tuple[Stream, ...]
     derived: tuple[Derived, ...]
     rule: Rule
+    group: str
     summed: bool
     with_lse: bool
+
+    @property
+    def held(self) -> Orientation:
+        """How kernels hold a tile of queries by keys."""
+        return HEADS_BY_KEYS if self.group else QUERIES_BY_KEYS
 
     def private(self, name: str) -> str:
         """Return the name of a function of this site."""
@@ -179,8 +189,23 @@ def digest(site: Site, reserved: frozenset[str] = frozenset()) -> Problem:
     rule = rule_of(attention.normaliser)
     assert rule is not None, "refused before"
     return Problem(
-        site.name, names, dim, width, streams, turned, tuple(derived), rule, summed, with_lse
+        site.name, names, dim, width, streams, turned, tuple(derived), rule,
+        _group(site, streams), summed, with_lse,
     )  # fmt: skip
+
+
+def _group(site: Site, streams: Sequence[Stream]) -> str:
+    """Return the size by which a tile holds several heads, or nothing; see `Problem.group`.
+
+    Loops, weights of sources and reads by block are of one head.
+    """
+    alike = len({key.shape[1] for key, _ in site.sources}) == 1
+    if not alike or not streams[0].grouped or any(each.blocks for each in streams):
+        return ""
+    bounds = [bound for each in streams for bound in (each.inside.left, each.inside.right)]
+    weights = [each.weight.tree for each in streams if each.weight is not None]
+    of_head = any("h" in coordinates(tree) for tree in (*bounds, *weights) if tree is not None)
+    return "" if of_head else streams[0].own("group")
 
 
 def walks(site: Site) -> Iterator[Blocked | None]:

@@ -16,7 +16,6 @@ from attnc.backends.triton.gradient import (
     weight_name,
 )
 from attnc.backends.triton.kernel import KernelText, kernel_text
-from attnc.backends.triton.orientation import QUERIES_BY_KEYS
 from attnc.backends.triton.pieces import (
     assigned,
     at_edges,
@@ -31,6 +30,7 @@ from attnc.backends.triton.pieces import (
     padded,
     query_tile,
     rows_of,
+    shared_head,
     stored,
     times,
     walked,
@@ -57,11 +57,11 @@ def _step(problem: Problem, stream: Stream) -> Step:
     slopes: Slopes = {f"{each.buffer}_slope": each.by_pair for each in stream.of_kind("row")}
     if problem.late_slope is None:
         slopes = {**slopes, **stream.slopes}
-    held, of_query = QUERIES_BY_KEYS, tiles_of(problem.of_query(stream))
+    held, of_query = problem.held, tiles_of(problem.of_query(stream))
     body = [
         *walked(stream, "j", "cols", m),
-        f"k_tile = {rows_of(k, key_head(stream), 'near', problem.dim)}",
-        f"v_tile = {rows_of(v, key_head(stream), 'near', problem.width)}",
+        f"k_tile = {rows_of(k, key_head(stream, held), 'near', problem.dim)}",
+        f"v_tile = {rows_of(v, key_head(stream, held), 'near', problem.width)}",
         *score_gradient(problem.rule, stream, slopes, held),
         at_edges(stream, nothing_outside(stream, slopes, held, f"(cols < {m})[None, :]")),
         *sums(slopes),
@@ -71,20 +71,20 @@ def _step(problem: Problem, stream: Stream) -> Step:
         name=problem.private(f"queries_step{stream.tag}"),
         doc="Add what a tile of keys gives to the gradient of q.",
         given=(
-            *of_block(stream, formulas(stream, slopes), held),
+            *of_block(stream, formulas(stream, slopes), held), *shared_head(held),
             *("q_tile", "grad_tile", *of_query, *weight_name(stream), k, v),
         ),
         state=("grad_q_tile", *(f"{each.buffer}_sum" for each in stream.of_kind("row"))),
         coordinate="i",
         strided=(k, v),
-        sizes=(*key_sizes(stream), *of_stream(stream)),
+        sizes=(*key_sizes(stream, held), *of_stream(stream)),
         constants=constants(stream),
         formulas=formulas(stream, slopes),
         names=problem.names,
         block="BLOCK_J",
         masked=stream.masked,
         body=tuple(body),
-    )
+    )  # fmt: skip
 
 
 def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
@@ -95,6 +95,7 @@ def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
     sums_kept = [*problem.deltas, *(each.buffer for each in terms)]
     lse = problem.statistics
     used = {"heads", "n"}.union(*(step.used for step in steps), *(each.used for each in walks))
+    used |= {problem.group} - {""}
     used |= captures([problem.late_slope, *(each.weight for each in problem.streams)])
     used |= captures(each.sink for each in problem.streams)
     used |= captures(each.slope for each in terms if each.of in ("weight", "sink"))
@@ -113,10 +114,10 @@ def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
 
 
 def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[str]:
-    yield from query_tile(problem.blocks, walks)
+    yield from query_tile(problem.blocks, problem.group, walks)
     yield "at = (b * heads + h) * n"
-    yield f"q_tile = {rows_of('q', 'h', 'i', problem.dim)}"
-    yield f"grad_tile = {rows_of('grad_out', 'h', 'i', problem.width)}"
+    yield f"q_tile = {rows_of('q', problem.held.h, 'i', problem.dim)}"
+    yield f"grad_tile = {rows_of('grad_out', problem.held.h, 'i', problem.width)}"
     yield f"grad_q_tile = tl.zeros([BLOCK_I, {padded(problem.dim)}], tl.float32)"
     if not problem.summed and problem.rule.centred:
         yield from _joined_delta(problem)
@@ -130,12 +131,14 @@ def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[st
         yield from (_store(name.removesuffix("_sum"), name) for name in step.state[1:])
     late = problem.late_slope
     yield from assigned(late, "slope")
+    if problem.group and late is not None and "h" in late.variables:
+        yield "slope = slope[:, None]"
     grad = times("grad_q_tile", literal(late, "slope"))
-    yield stored(grad, "grad_q", "h", "rows", "n", problem.dim)
+    yield stored(grad, "grad_q", problem.held.h, "rows", "n", problem.dim)
 
 
 def _joined_delta(problem: Problem) -> Iterator[str]:
-    yield f"out_tile = {rows_of(problem.normal, 'h', 'i', problem.width)}"
+    yield f"out_tile = {rows_of(problem.normal, problem.held.h, 'i', problem.width)}"
     yield f"delta_tile = {_ROWSUM.format('out_tile')}"
     if problem.with_lse:
         yield "delta_tile -= tl.load(grad_lse + at + i)"
@@ -147,7 +150,7 @@ def _summed_delta(problem: Problem, number: int) -> Iterator[str]:
     """The same for a source with weights of its own; `gain` is d loss / d weight by query."""
     stream = problem.streams[number]
     if problem.parts:
-        yield f"part_tile = {rows_of(problem.parts[number], 'h', 'i', problem.width)}"
+        yield f"part_tile = {rows_of(problem.parts[number], problem.held.h, 'i', problem.width)}"
         yield f"gain = {_ROWSUM.format('part_tile')}"
     for term in (each for each in stream.terms if each.of == "weight"):
         yield from assigned(term.slope, "slope")

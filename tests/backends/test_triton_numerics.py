@@ -66,6 +66,7 @@ class Case:
     keys: Sequence[Size] = (M, M + 5)
     join: str = "softmax"
     outputs: tuple[str, ...] = ("out",)
+    heads: int = HEADS
     groups: int = HEADS
     dims: tuple[int, int] = (16, 16)
     b: int = 2
@@ -104,7 +105,7 @@ class Case:
             (TensorType((B, self.groups, m, d)), TensorType((B, self.groups, m, e)))
             for m in self.keys[: len(streams)]
         )
-        q = TensorType((B, HEADS, N, d))
+        q = TensorType((B, self.heads, N, d))
         return Site("attend", attention, q, pairs, tuple(self.tensors.values()))
 
 
@@ -201,6 +202,15 @@ CASES: dict[str, Case] = {
         ["qk * heat[h] + offset[h, j]"], groups=1,
         tensors={"heat": table(HEADS), "offset": table(HEADS, M)},
     ),
+    "groups of three": Case(
+        ["qk * heat[b, h] + gain[h, i] + table[h, i - j + 59]"], [Band(9, 2)],
+        tensors={"heat": table(B, 6), "gain": table(6, N), "table": table(6, 120)},
+        heads=6, groups=2, n=60, m=60, outputs=("out", "lse"),
+    ),
+    "two sources of groups": Case(
+        ["qk * 0.25", "qk * heat[h]"], [Causal(), All()], masks=["pad[b, j]", "h + 3 > j"],
+        tensors={"heat": table(4), "pad": bools(B, M)}, heads=4, groups=2, n=21, m=21,
+    ),
     "two sources": Case(["qk * 0.25", "qk * 0.25"], [Causal(), All()]),
     "two scores": Case(
         ["qk * 0.25 + table[h, j]", "qk * heat"], groups=1,
@@ -239,7 +249,17 @@ def test_float32(name: str, harness: Harness) -> None:
     harness.check(entry, case.site(), torch.float32, given)
 
 
-HALF = ["plain", "causal", "wide band", "table", "bias", "grouped", "two sources", "lse", "softcap"]
+HALF = [
+    "plain",
+    "causal",
+    "wide band",
+    "table",
+    "bias",
+    "groups of three",
+    "two sources",
+    "lse",
+    "softcap",
+]
 
 
 @pytest.mark.parametrize("name", HALF)
