@@ -17,7 +17,7 @@ from attnc.backends.triton.gradient import (
     weight_name,
 )
 from attnc.backends.triton.kernel import KernelText, kernel_text
-from attnc.backends.triton.orientation import KEYS_BY_QUERIES, product
+from attnc.backends.triton.orientation import KEYS_BY_HEADS, KEYS_BY_QUERIES, product
 from attnc.backends.triton.pieces import (
     at_edges,
     block_constants,
@@ -27,6 +27,7 @@ from attnc.backends.triton.pieces import (
     key_sizes,
     key_tile,
     literal,
+    near,
     of_block,
     of_stream,
     padded,
@@ -54,12 +55,13 @@ def _step(problem: Problem, stream: Stream) -> Step:
         slopes = {**slopes, **stream.slopes}
     of_query = problem.of_query(stream)
     weight = "" if _is_late(stream, stream.weight) else "weight"
-    held, computed = KEYS_BY_QUERIES, formulas(stream, slopes, values=True)
+    group, computed = _group(problem, stream), formulas(stream, slopes, values=True)
+    held, head = (KEYS_BY_HEADS, "h[:, None]") if group else (KEYS_BY_QUERIES, "h")
     body = [
-        *walked(stream, "i", "rows", "n"),
+        *(_heads_walked(group, stream.masked) if group else walked(stream, "i", "rows", "n")),
         *(["at = (b * heads + h) * n + near"] if of_query else []),
-        f"q_tile = {rows_of('q', 'h', 'near', problem.dim)}",
-        f"grad_tile = {rows_of('grad_out', 'h', 'near', problem.width)}",
+        f"q_tile = {rows_of('q', head, 'near', problem.dim)}",
+        f"grad_tile = {rows_of('grad_out', head, 'near', problem.width)}",
         *of_rows(of_query, "at"),
         *score_gradient(problem.rule, stream, slopes, held, values=True),
         at_edges(stream, nothing_outside(stream, slopes, held, "(rows < n)[None, :]", also="p")),
@@ -80,14 +82,32 @@ def _step(problem: Problem, stream: Stream) -> Step:
         ),
         coordinate="j",
         strided=("q", "grad_out"),
-        sizes=("heads", "n", *of_stream(stream)),
+        sizes=("heads", "n", *([group] if group else []), *of_stream(stream)),
         constants=constants(stream),
         formulas=computed,
         names=problem.names,
         block="BLOCK_I",
         masked=stream.masked,
         body=tuple(body),
+        head="shared" if group else "h",
     )  # fmt: skip
+
+
+def _group(problem: Problem, stream: Stream) -> str:
+    """Return the size by which queries of several heads are walked at once; empty where not.
+
+    Sums by key and head are kept one head after the other.
+    """
+    return "" if stream.of_kind("col") else problem.group
+
+
+def _heads_walked(group: str, masked: bool) -> list[str]:
+    return [
+        "slots = first + tl.arange(0, BLOCK_I)",
+        f"h = shared * {group} + slots % {group}  # heads innermost",
+        f"rows = slots // {group}",
+        near("rows", "n", masked),
+    ]
 
 
 def _is_late(stream: Stream, factor: Formula | None) -> bool:
@@ -103,7 +123,7 @@ def _is_late_slope(stream: Stream) -> bool:
 
 def _kernel(problem: Problem, stream: Stream, step: Step) -> KernelText:
     k, v = stream.own("k"), stream.own("v")
-    each = walk(over_queries(stream), stream, problem.names)
+    each = walk(over_queries(stream, _group(problem, stream)), stream, problem.names)
     statistics = problem.of_query(stream)
     buffers = [term.buffer for term in stream.of_kind("col")]
     used = step.used | each.used | {"heads", "n", *key_sizes(stream, KEYS_BY_QUERIES)}
@@ -130,7 +150,7 @@ def _body(problem: Problem, stream: Stream, step: Step, each: Walk) -> Iterator[
     yield f"v_tile = {rows_of(v, head, 'near', problem.width)}"
     yield f"grad_k_tile = tl.zeros([BLOCK_J, {padded(problem.dim)}], tl.float32)"
     yield f"grad_v_tile = tl.zeros([BLOCK_J, {padded(problem.width)}], tl.float32)"
-    if stream.grouped:
+    if stream.grouped and not _group(problem, stream):
         lines = [f"h = shared * {group} + member", *_one_head(stream, step, each, depth=2)]
         yield f"for member in range({group}):\n" + indent("\n".join(lines), "    ")
     else:

@@ -47,5 +47,6 @@ KEYS_BY_QUERIES = Orientation(
     "near", "j", "[None, :]", "[:, None]", "j",
 )  # fmt: skip
 HEADS_BY_KEYS = replace(QUERIES_BY_KEYS, h="h[:, None]")
-"""The same for a tile of the queries of several heads."""
+KEYS_BY_HEADS = replace(KEYS_BY_QUERIES, h="h[None, :]")
+"""Both for tiles of the queries of several heads."""
 PAIRS = replace(QUERIES_BY_KEYS, i="near_i")

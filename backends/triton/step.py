@@ -31,6 +31,7 @@ class Step:
         block: the number of rows it walks by.
         masked: whether all tiles are masked; else EDGE says which.
         body: blocks of lines.
+        head: the head that it is given.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Step:
     block: str
     masked: bool
     body: tuple[str, ...]
+    head: str = "h"
 
     @property
     def used(self) -> set[str]:
@@ -59,7 +61,7 @@ class Step:
         strides = [f"{each}_strides" for each in self.strided]
         modes = [self.block, *([] if self.masked else ["EDGE"]), *self.constants]
         return [
-            *("first", *self.given, *self.state, "b", "h", *placed),
+            *("first", *self.given, *self.state, "b", self.head, *placed),
             *(*strides, *self.names.ordered(self.used), *modes, "PRECISION"),
         ]
 

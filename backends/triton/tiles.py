@@ -66,6 +66,7 @@ class Side:
         length: name of the number of rows walked.
         block: rows of a tile walked.
         tag: what names of the walk end in.
+        group: the size that says how many heads share each row walked; empty for one.
     """
 
     inside: LinearBand
@@ -74,6 +75,11 @@ class Side:
     length: str
     block: str
     tag: str
+    group: str = ""
+
+    def slots(self, rows: str) -> str:
+        """Return the number of places that rows take."""
+        return fill("{a} * {b}", rows, self.group) if self.group else rows
 
 
 def over_keys(stream: Stream) -> Side:
@@ -81,10 +87,15 @@ def over_keys(stream: Stream) -> Side:
     return Side(stream.inside, "first_i", "last_i", stream.own("m"), "BLOCK_J", stream.tag)
 
 
-def over_queries(stream: Stream) -> Side:
-    """Return how a tile of keys walks the queries: j - right <= i <= j + left."""
+def over_queries(stream: Stream, group: str) -> Side:
+    """Return how a tile of keys walks the queries: j - right <= i <= j + left.
+
+    Args:
+        stream: whose keys and queries.
+        group: the size that says how many heads are walked at once; empty for one.
+    """
     mirrored = LinearBand(stream.inside.right, stream.inside.left)
-    return Side(mirrored, "first_j", "last_j", "n", "BLOCK_I", "")
+    return Side(mirrored, "first_j", "last_j", "n", "BLOCK_I", "", group)
 
 
 NOTHING = Constant(0)
@@ -109,9 +120,10 @@ def walk(side: Side, stream: Stream, names: Names) -> Walk:
     printer = Printer(names, stream.ranges)
     begin, whole, rest, end = (f"{name}{side.tag}" for name in _BOUNDS)
     left, right, block = side.inside.left, side.inside.right, side.block
-    start, stop = _start(side.low, left, printer), _stop(side.high, right, side.length, printer)
-    full_start = _start(side.high, left, printer)
-    full_stop = _stop(side.low, right, side.length, printer)
+    start, full_start, stop, full_stop = map(side.slots, (
+        *(_start(row, left, printer) for row in (side.low, side.high)),
+        *(_stop(row, right, side.length, printer) for row in (side.high, side.low)),
+    ))  # fmt: skip
     lines = list(printer.lines)
     if left is not None:
         lines.append(f"{begin} = {start} // {block} * {block}")

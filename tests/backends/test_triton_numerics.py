@@ -255,7 +255,7 @@ HALF = [
     "wide band",
     "table",
     "bias",
-    "groups of three",
+    "grouped",
     "two sources",
     "lse",
     "softcap",
