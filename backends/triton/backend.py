@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from attnc.backends.formula import formula
 from attnc.backends.triton import shared
-from attnc.backends.triton.configs import tile_table
-from attnc.backends.triton.launcher import backward_launcher, forward_launcher
+from attnc.backends.triton.configs import tile_table, tiles_for
+from attnc.backends.triton.launcher import FULL, backward_launcher, forward_launcher
 from attnc.backends.triton.linear import template as linear
 from attnc.backends.triton.operation import Operation
 from attnc.backends.triton.operator import operators, plain_kernel
@@ -49,7 +49,7 @@ class TritonBackend:
         problem = prepared(site)
         if isinstance(problem, Resident):
             return Yes(tuple(template.reasons_for(problem, site)))
-        return Yes((*_reasons_for(problem), *linear.objections(site)))
+        return Yes((*_reasons_for(problem, target), *linear.objections(site)))
 
     def build(self, site: Site, target: Target) -> Kernel:
         """Generate the kernels, their launchers and operators.
@@ -105,12 +105,23 @@ def _token_functions(stream: Stream) -> Iterator[str]:
             yield from side.tokens.definitions
 
 
-def _reasons_for(problem: Problem) -> Iterator[str]:
+def _packing(problem: Problem, target: Target) -> Iterator[str]:
+    """Yield how many blocks a tile of queries holds, where it is several."""
+    blocks, widest = problem.blocks, max(problem.dim, problem.width)
+    if blocks is not None and blocks.packs and isinstance(blocks.own.size, int):
+        rows = tiles_for(target, widest)["forward"][FULL].queries
+        count = rows // blocks.own.size
+        if count > 1:
+            yield f"{count} blocks of {blocks.own.size} tokens share a tile of {rows} queries"
+
+
+def _reasons_for(problem: Problem, target: Target) -> Iterator[str]:
     yield "no scores are stored; forward and backward are fused"
     if any(stream.inside.left or stream.inside.right for stream in problem.streams):
         yield "tiles without an allowed pair are skipped in closed form"
     if any(stream.blocks for stream in problem.streams):
         yield "only pairs of a block and what it sees are computed"
+        yield from _packing(problem, target)
     if any(stream.masked and stream.blocks is None for stream in problem.streams):
         yield "the mask is computed for every pair"
     copied = sorted({read.tensor for s in problem.streams for read in s.copies.values()})

@@ -21,6 +21,7 @@ from attnc.dsl.attention import (
     ScoreTree,
     SoftmaxBoth,
     Source,
+    Weight,
     Windows,
 )
 from attnc.dsl.dims import symbol
@@ -51,6 +52,15 @@ def shared_keys(dim: int) -> Site:
     site = causal(dim)
     keys = replace(site.q, shape=(BATCH, 1, LENGTH, dim))
     return replace(site, sources=((keys, keys),))
+
+
+def gated(dim: int) -> Site:
+    """Return causal self attention whose weights are multiplied by a gate of the product."""
+    site = causal(dim)
+    gate = make("sigmoid", make("mul", Dot(), Load("heat", (Coordinate("h"),))))
+    source = replace(site.attention.sources[0], post=make("mul", Weight(), gate))
+    attention = replace(site.attention, sources=(source,), tensors=("heat",))
+    return replace(site, attention=attention, tensors=(TensorType((HEADS,)),))
 
 
 def windows(dim: int) -> Site:
@@ -116,6 +126,6 @@ def duplex(dim: int, stays: int) -> Site:
 
 
 EXAMPLES: tuple[Callable[[int], Site], ...] = (
-    causal, causal_table, shared_keys, windows, neighborhood, fading, linear,
+    causal, causal_table, shared_keys, gated, windows, neighborhood, fading, linear,
 )  # fmt: skip
 """By head dim; between them they have every kind of kernel, walk and tile."""

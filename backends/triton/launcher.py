@@ -105,7 +105,8 @@ def _choice(problem: Problem, kind: str, length: str, blocks: Blocks | None) -> 
     if blocks is None or not blocks.packs:
         return [chosen]
     slots = _on_host(blocks.own.slots, problem.names)
-    return [chosen, f"pack = max(1, min(block_i, block_j) // {slots})"]
+    rows = "block_j" if kind == "keys" else "block_i"
+    return [chosen, f"pack = max(1, {rows} // {slots})"]
 
 
 def _routes(problem: Problem, backward: bool) -> list[str]:

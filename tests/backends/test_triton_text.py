@@ -223,6 +223,19 @@ def test_windows_walk_their_own_tokens_and_read_one_table_of_all() -> None:
     assert "pair_grad = by_query(q, parts, heads, 49, 49)" in text
 
 
+@pytest.mark.parametrize(("side", "reason"), [(4, "4 blocks of 16"), (5, "2 blocks of 25")])
+def test_small_windows_fill_a_tile(side: int, reason: str) -> None:
+    domain = Windows((side, side), (0, 0), (1, 1), grid=Grid((20, 20), (20, 20)))
+    x = TensorType((B, 4, 400, 32))
+    of = Site("attend", Attention((Source(domain, SCALED),)), x, ((x, x),))
+    answer = TritonBackend().can(of, TARGET)
+    assert isinstance(answer, Yes)
+    assert f"{reason} tokens share a tile of 64 queries" in answer.reasons
+    assert re.findall(r"pack = (.*)", file(of)) == [
+        f"max(1, {rows} // {side * side})" for rows in ("block_i", "block_i", "block_j")
+    ]
+
+
 def test_boxes_walk_what_they_see_and_are_seen_by() -> None:
     text = file(boxes_site())
     walks = re.findall(r"for first in tl\.range\((.*), num_stages", text)

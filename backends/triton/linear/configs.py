@@ -7,50 +7,53 @@ from collections.abc import Mapping, Sequence
 from attnc.backends.triton.configs import CAPABILITIES, Tile
 from attnc.compiler.kernel import Target
 
-KINDS = ("chunks", "rates")
-"""Kernels that go through chunks, and that for the gradient of the rate."""
+KINDS = ("chunks", "rates", "rows")
+"""Kernels that go through chunks, that for the gradient of the rate, and those without order."""
 
 ByKind = Mapping[str, Tile]
 """Kind of kernel -> rows of a chunk and columns of what a program writes, warps, stages."""
 
 
-def _tiles(chunks: tuple[int, int, int, int], rates: tuple[int, int, int, int]) -> ByKind:
-    return {"chunks": Tile(*chunks), "rates": Tile(*rates)}
+_Row = tuple[int, int, int, int]
+
+
+def _tiles(*rows: _Row) -> ByKind:
+    return {kind: Tile(*row) for kind, row in zip(KINDS, rows, strict=True)}
 
 
 TILES: Mapping[str, Mapping[int, ByKind]] = {
     "cuda:80": {
-        32: _tiles((64, 32, 4, 1), (32, 32, 4, 1)),
-        64: _tiles((32, 32, 4, 1), (32, 16, 4, 1)),
-        128: _tiles((32, 32, 8, 1), (32, 16, 4, 1)),
-        256: _tiles((16, 16, 8, 1), (32, 16, 4, 1)),
+        32: _tiles((64, 32, 4, 1), (32, 32, 4, 1), (64, 64, 4, 1)),
+        64: _tiles((32, 32, 4, 1), (32, 16, 4, 1), (64, 64, 4, 1)),
+        128: _tiles((32, 32, 8, 1), (32, 16, 4, 1), (64, 64, 4, 1)),
+        256: _tiles((16, 16, 8, 1), (32, 16, 4, 1), (64, 32, 8, 1)),
     },
     "cuda:90": {
-        32: _tiles((64, 32, 4, 2), (64, 32, 8, 1)),
-        64: _tiles((64, 64, 8, 2), (64, 32, 8, 1)),
-        128: _tiles((32, 64, 8, 1), (64, 32, 8, 1)),
-        256: _tiles((16, 32, 8, 1), (64, 32, 8, 1)),
+        32: _tiles((64, 32, 4, 2), (64, 32, 8, 1), (64, 64, 4, 1)),
+        64: _tiles((64, 64, 8, 2), (64, 32, 8, 1), (64, 64, 4, 1)),
+        128: _tiles((32, 64, 8, 1), (64, 32, 8, 1), (64, 64, 4, 1)),
+        256: _tiles((16, 32, 8, 1), (64, 32, 8, 1), (64, 32, 8, 1)),
     },
     "cuda:100": {
-        32: _tiles((64, 32, 4, 1), (32, 32, 4, 1)),
-        64: _tiles((32, 32, 4, 1), (32, 16, 4, 1)),
-        128: _tiles((32, 32, 8, 1), (32, 16, 4, 1)),
-        256: _tiles((16, 32, 8, 1), (32, 16, 4, 1)),
+        32: _tiles((64, 32, 4, 1), (32, 32, 4, 1), (64, 64, 4, 1)),
+        64: _tiles((32, 32, 4, 1), (32, 16, 4, 1), (64, 64, 4, 1)),
+        128: _tiles((32, 32, 8, 1), (32, 16, 4, 1), (64, 64, 4, 1)),
+        256: _tiles((16, 32, 8, 1), (32, 16, 4, 1), (64, 32, 8, 1)),
     },
     "hip:gfx942": {
-        32: _tiles((64, 32, 4, 2), (64, 32, 4, 1)),
-        64: _tiles((64, 32, 4, 2), (32, 32, 4, 1)),
-        128: _tiles((32, 32, 4, 1), (32, 32, 4, 1)),
-        256: _tiles((16, 16, 8, 1), (32, 32, 4, 1)),
+        32: _tiles((64, 32, 4, 2), (64, 32, 4, 1), (64, 64, 4, 1)),
+        64: _tiles((64, 32, 4, 2), (32, 32, 4, 1), (64, 64, 4, 1)),
+        128: _tiles((32, 32, 4, 1), (32, 32, 4, 1), (64, 64, 4, 1)),
+        256: _tiles((16, 16, 8, 1), (32, 32, 4, 1), (64, 32, 8, 1)),
     },
 }
 """Target -> head dims up to -> tiles, for float16 and bfloat16."""
 
 SAFE: Mapping[int, ByKind] = {
-    32: _tiles((16, 32, 4, 1), (16, 16, 4, 1)),
-    64: _tiles((16, 32, 4, 1), (16, 16, 4, 1)),
-    128: _tiles((16, 16, 8, 1), (16, 16, 4, 1)),
-    256: _tiles((16, 16, 8, 1), (16, 16, 4, 1)),
+    32: _tiles((16, 32, 4, 1), (16, 16, 4, 1), (16, 16, 4, 1)),
+    64: _tiles((16, 32, 4, 1), (16, 16, 4, 1), (16, 16, 4, 1)),
+    128: _tiles((16, 16, 8, 1), (16, 16, 4, 1), (16, 16, 16, 1)),
+    256: _tiles((16, 16, 8, 1), (16, 16, 4, 1), (16, 16, 16, 1)),
 }
 """Head dims up to -> tiles that fit every card; for float32, and for cards that are not listed."""
 

@@ -64,7 +64,7 @@ def _beginning(site: Linear) -> Iterator[str]:
     yield "batch, heads, n, _ = q.shape"
     if site.decays:
         yield f"{RATE} = {RATE}.contiguous()"
-    yield _choice(site, "chunks")
+    yield _choice(site, "chunks" if site.causal else "rows")
     yield "wide = wide_precision()"
 
 

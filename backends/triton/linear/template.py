@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from attnc.backends.formula import formula
 from attnc.backends.triton import shared
 from attnc.backends.triton.linear import shared as of_sums
-from attnc.backends.triton.linear.configs import KINDS, tile_table
+from attnc.backends.triton.linear.configs import tile_table
 from attnc.backends.triton.linear.core import core, entry, parts_of
 from attnc.backends.triton.linear.launcher import backward_launcher, forward_launcher
 from attnc.backends.triton.linear.layout import linear
@@ -98,7 +98,7 @@ def build(
     problem = made.problem
     plain = plain_kernel(fallback, problem, inner) if fallback else None
     widest = max(problem.dim, problem.width)
-    kinds = KINDS if made.decays else KINDS[:1]
+    kinds = ("chunks", *(["rates"] if made.decays else [])) if made.causal else ("rows",)
     kernels = [*forward_launcher(made), *backward_launcher(made)]
     parts = [
         *shared.called((*of_sums.HOST, *shared.FUNCTIONS, *of_sums.DEVICE), kernels),
