@@ -45,7 +45,7 @@ class ReferenceBackend:
         return Yes((f"plain torch, {scores}", "any device, twice differentiable"))
 
     def build(self, site: Site, target: Target) -> Kernel:
-        """Return an expression where that says it all, else a function; the same for all targets."""
+        """Return an expression where that says it all, else a function; targets are alike."""
         written = inline(site)
         if written is not None:
             return Kernel(self.name, site.name, call=written)

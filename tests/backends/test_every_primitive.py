@@ -7,6 +7,7 @@ count. Where no backend but the reference computes a node, the documentation has
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cache
 
@@ -29,6 +30,9 @@ PRIMITIVES = [name for name in sorted(library.names()) if library.example(name)]
 BACKENDS = ["sdpa", "tiled", "triton"]
 OVERFLOWS = {("cosformer_attention", "triton", torch.float16)}
 """A query whose features are all 0 divides by floor = 1e-6: its gradient leaves half precision."""
+
+BEYOND = {"cosformer_attention"}
+"""Those with gradients that for this reason leave half precision in plain torch as well."""
 
 
 @cache
@@ -119,8 +123,11 @@ def test_it_computes_what_the_reference_does(
     assert found.keys() == exact.keys()
     assert all(each.isfinite().all() for each in found.values())
     allowed = errors(run(name, "reference", dtype), exact)
+    allowed = {key: each for key, each in allowed.items() if math.isfinite(each)}
     usual = sorted(allowed.values())[len(allowed) // 2]
     weights = {f"d {key}" for key in compilation(name, backend).module.state_dict()}
     for key, each in errors(found, exact).items():
-        if dtype == torch.float32 or key not in weights:
+        if key not in allowed:  # beyond half precision in plain torch, here it is finite
+            assert dtype == torch.float16 and name in BEYOND
+        elif dtype == torch.float32 or key not in weights:
             assert each <= FACTORS[dtype] * max(allowed[key], usual), key

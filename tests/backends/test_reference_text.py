@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attnc.backends.reference import ReferenceBackend, function
+from attnc.backends.reference.backend import generate
 from attnc.backends.sdpa import SdpaBackend
 from attnc.compiler.kernel import Kernel, Site, Target, Yes
 from attnc.dsl.attention import (
@@ -100,9 +101,13 @@ def kernels() -> list[Kernel]:
 
 def test_plain() -> None:
     kernel = ReferenceBackend().build(PLAIN, CPU)
-    assert kernel.imports == ("from torch import Tensor",)
+    assert (kernel.imports, kernel.source) == ((), "")
+    assert kernel.call == "({q} @ {k0}.mT * 0.125).softmax(-1) @ {v0}"
+
+
+def test_plain_as_a_function() -> None:
     assert (
-        kernel.source
+        generate(PLAIN)
         == '''\
 def encoder_attn(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(qk * 0.125) v; q: [b, 6, n, 64]; k, v: [b, 6, m, 64]."""

@@ -43,7 +43,10 @@ def artefact() -> Artefact:
 @pytest.fixture
 def other() -> Artefact:
     """The same model with a kernel, and so with one file more."""
-    return compilation(SPEC.replace("dim = 8", "dim = 16"), "reference").artefact
+    spec = SPEC.replace("dim = 8", "dim = 16").replace(
+        "heads=heads)", "heads=heads, domain=causal)"
+    )
+    return compilation(spec, "reference").artefact
 
 
 def on_disk(directory: Path) -> dict[str, str]:

@@ -160,8 +160,8 @@ def test_lengths_alone_make_neither_kernels_nor_classes() -> None:
     text = """model m {
       input x: [b, 12, 16]
       input y: [b, 10, 16]
-      output first = self_attention(x, heads=2, domain=causal) @a
-      output second = self_attention(y, heads=2, domain=causal) @c
+      output first = self_attention(x, heads=2, score=tanh(qk)) @a
+      output second = self_attention(y, heads=2, score=tanh(qk)) @c
     }"""
     graph = attnc.check(attnc.loads(text, "m.attn"))
     files = Compilation(graph, "reference").artefact.files
