@@ -21,7 +21,7 @@ def site_text(site: SitePlan) -> str:
     """Return a paragraph on one site."""
     what = site.site
     lines = [f"{what.name}: {_times(site.calls)} in {', '.join(grouped(site.paths))}"]
-    lines += [f"  {line}" for line in _operands(what)]
+    lines += [f"  {line}" for line in operands(what)]
     lines.append(
         f"  {amount(site.flops)}FLOPs, {amount(site.bytes)}B read and written; the scores of one "
         f"call would take {amount(site.score_bytes)}B"
@@ -65,7 +65,7 @@ def site_json(site: SitePlan) -> dict[str, object]:
         "name": site.site.name,
         "paths": list(site.paths),
         "calls": site.calls,
-        "operands": list(_operands(site.site)),
+        "operands": list(operands(site.site)),
         "backend": site.chosen,
         "verdicts": [asdict(verdict) for verdict in site.verdicts],
         "flops": site.flops,
@@ -131,7 +131,7 @@ def _times(calls: int) -> str:
     return "1 call" if calls == 1 else f"{calls} calls"
 
 
-def _operands(site: Site) -> Iterator[str]:
+def operands(site: Site) -> Iterator[str]:
     """Yield the operands of each source with their shapes and the score."""
     attention = site.attention
     query = f"scores {site.q}" if attention.given else f"q {site.q}"
