@@ -97,7 +97,8 @@ class Compilation:
             for every attention that it can compute, whatever the preference of the target.
         sizes: values of symbolic sizes, for costs; those missing are counted as `BATCH`, `LENGTH`.
         interpreted: let Triton's kernels run on the CPU, in its interpreter.
-        resources: measure what Triton's kernels take of a card, by compiling them for it.
+        resources: measure what Triton's kernels take of a card, by compiling them for it, and
+            state the least that any kernel could.
         ahead: cards whose machine code the package holds, for Triton's kernels in bfloat16.
     """
 
@@ -134,7 +135,10 @@ class Compilation:
         return replace(made, sites=tuple(self._measured(each) for each in made.sites))
 
     def _measured(self, plan: SitePlan) -> SitePlan:
-        """Return the plan of a site with what its kernels take of each card."""
+        """Return the plan of a site with its floors, and what its kernels take of each card."""
+        from attnc.compiler.floors import floors
+
+        plan = replace(plan, floors=floors(plan.site, self.plan_target, self.all_sizes))
         if plan.chosen != "triton":
             return plan
         from attnc.backends.triton.crosscompile import taken

@@ -12,6 +12,7 @@ from torch import fx
 from attnc.compiler.calls import AttentionCall, attention_calls
 from attnc.compiler.choice import Verdict, choose
 from attnc.compiler.cost import complete, site_flops, type_bytes
+from attnc.compiler.floors import Floor
 from attnc.compiler.kernel import Backend, Site, Taken, Target
 from attnc.compiler.leaf import Function
 from attnc.compiler.lower import lower
@@ -40,6 +41,7 @@ class SitePlan:
         score_bytes: what the scores of one call would take in memory.
         fusible: element-wise work beside the attention that could become part of it.
         resources: what the kernels take of a card, by target and kernel, where measured.
+        floors: the least time of one call on the target, where asked for and known.
     """
 
     site: Site
@@ -51,6 +53,7 @@ class SitePlan:
     score_bytes: int
     fusible: tuple[Fusible, ...] = ()
     resources: Taken = field(default_factory=dict)
+    floors: tuple[Floor, ...] = ()
 
     @property
     def chosen(self) -> str:

@@ -14,6 +14,7 @@ from attnc.dsl.attention_text import domain_text, normaliser_text, reduction_tex
 
 if TYPE_CHECKING:
     from attnc.compiler.choice import Verdict
+    from attnc.compiler.floors import Floor
     from attnc.compiler.plan import SitePlan
 
 
@@ -30,6 +31,7 @@ def site_text(site: SitePlan) -> str:
         f"  {', '.join(each.names)} around {each.operand} could be fused, saving {each.bytes} B"
         for each in site.fusible
     ]
+    lines += [f"  {floor_text(each)}" for each in site.floors]
     width = max(len(verdict.backend) for verdict in site.verdicts)
     for verdict in site.verdicts:
         reasons = "; ".join(verdict.reasons)
@@ -72,8 +74,17 @@ def site_json(site: SitePlan) -> dict[str, object]:
         "bytes": site.bytes,
         "score_bytes": site.score_bytes,
         "resources": site.resources,
+        "floors": [asdict(each) for each in site.floors],
         "fusible": [{**asdict(each), "bytes": str(each.bytes)} for each in site.fusible],
     }
+
+
+def floor_text(floor: Floor) -> str:
+    """Return `forward on H200: 3.05 us at least, by memory; 1.2 GFLOPs, ...`."""
+    work = floor.work
+    parts = f"{amount(work.flops)}FLOPs, {amount(work.exps)}exponentials, {amount(work.bytes)}B"
+    time = f"{floor.microseconds:.3g} us at least, by {floor.bound}"
+    return f"{floor.step} on {floor.card}: {time}; {parts}"
 
 
 def _taken(resources: Mapping[str, int]) -> str:

@@ -62,7 +62,7 @@ ResourcesOption = Annotated[
     bool,
     typer.Option(
         "--resources",
-        help="Compile Triton's kernels for the card; say what they take: registers, memory.",
+        help="Compile Triton's kernels for the card: what they take, and the least time.",
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]

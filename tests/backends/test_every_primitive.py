@@ -69,11 +69,11 @@ def operands(name: str) -> tuple[Tensor, ...]:
     return tuple(made)
 
 
-def run(name: str, backend: str, dtype: torch.dtype) -> Mapping[str, Tensor]:
+def run(name: str, backend: str, dtype: torch.dtype, device: str = "cpu") -> Mapping[str, Tensor]:
     """Results, and the gradients of inputs and weights of a random combination of the results."""
     artefact = compilation(name, backend).artefact
     package = load_module(artefact)
-    if backend == "triton":  # without a card: the tiles that fit every one
+    if backend == "triton" and device == "cpu":  # the tiles that fit every card
         vars(package.kernels)["card_of"] = lambda q: None
     model: nn.Module = getattr(package, artefact.model)()
     generator = torch.Generator().manual_seed(6)
@@ -81,22 +81,22 @@ def run(name: str, backend: str, dtype: torch.dtype) -> Mapping[str, Tensor]:
         for weight in model.state_dict().values():
             weight.copy_((torch.randn(weight.shape, generator=generator) * 0.4).half())
     given = [
-        x.to(dtype, copy=True).requires_grad_() if x.is_floating_point() else x
+        x.to(device, dtype, copy=True).requires_grad_() if x.is_floating_point() else x.to(device)
         for x in operands(name)
     ]
-    found = model.to(dtype)(*given)
+    found = model.to(device, dtype)(*given)
     results = found if isinstance(found, dict) else {"out": found}
     loss = torch.zeros((), dtype=torch.float64)
     for each in results.values():
         factor = torch.randn(each.shape, generator=generator, dtype=torch.float64)
-        loss = loss + (each.double() * factor.to(dtype).double()).sum()
+        loss = loss + (each.double().cpu() * factor.to(dtype).double()).sum()
     torch.autograd.backward(loss)
     sources = {
         **dict(zip(graph(name).inputs, given, strict=True)),
         **dict(model.named_parameters()),
     }
     grads = {f"d {key}": each.grad for key, each in sources.items() if each.grad is not None}
-    return {key: each.detach().double() for key, each in (results | grads).items()}
+    return {key: each.detach().cpu().double() for key, each in (results | grads).items()}
 
 
 def errors(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[str, float]:
@@ -109,17 +109,9 @@ def errors(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[str
     }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16"])
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", PRIMITIVES)
-def test_it_computes_what_the_reference_does(
-    name: str, backend: str, dtype: torch.dtype, request: pytest.FixtureRequest
-) -> None:
-    if backend not in chosen(name, backend):
-        pytest.skip(f"{backend} computes no attention of {name}: the documentation says why")
-    if (name, backend, dtype) in OVERFLOWS:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="1 / floor overflows a gradient"))
-    exact, found = run(name, "reference", torch.float64), run(name, backend, dtype)
+def judge(name: str, backend: str, dtype: torch.dtype, device: str = "cpu") -> None:
+    """Hold results and gradients to the rule."""
+    exact, found = run(name, "reference", torch.float64), run(name, backend, dtype, device)
     assert found.keys() == exact.keys()
     assert all(each.isfinite().all() for each in found.values())
     allowed = errors(run(name, "reference", dtype), exact)
@@ -131,3 +123,56 @@ def test_it_computes_what_the_reference_does(
             assert dtype == torch.float16 and name in BEYOND
         elif dtype == torch.float32 or key not in weights:
             assert each <= FACTORS[dtype] * max(allowed[key], usual), key
+
+
+def only_where_chosen(
+    name: str, backend: str, dtype: torch.dtype, request: pytest.FixtureRequest
+) -> None:
+    """Skip what a backend does not compute; what overflows has to."""
+    if backend not in chosen(name, backend):
+        pytest.skip(f"{backend} computes no attention of {name}: the documentation says why")
+    if (name, backend, dtype) in OVERFLOWS:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="1 / floor overflows a gradient"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_it_computes_what_the_reference_does(
+    name: str, backend: str, dtype: torch.dtype, request: pytest.FixtureRequest
+) -> None:
+    if backend == "triton" and torch.cuda.is_available():
+        pytest.skip("there is a GPU: the kernels run on it")
+    only_where_chosen(name, backend, dtype, request)
+    judge(name, backend, dtype)
+
+
+on_the_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.mark.gpu
+@on_the_gpu
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, torch.bfloat16], ids=["float32", "float16", "bfloat16"]
+)
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_it_computes_that_on_a_gpu(
+    name: str, dtype: torch.dtype, request: pytest.FixtureRequest
+) -> None:
+    only_where_chosen(name, "triton", dtype, request)
+    judge(name, "triton", dtype, "cuda")
+
+
+RUNS = 3
+
+
+@pytest.mark.gpu
+@on_the_gpu
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_it_computes_the_same_in_every_run_on_a_gpu(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    only_where_chosen(name, "triton", torch.bfloat16, request)
+    first, *others = (run(name, "triton", torch.bfloat16, "cuda") for _ in range(RUNS))
+    for other in others:
+        assert all(torch.equal(first[key], each) for key, each in other.items())
