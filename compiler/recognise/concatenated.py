@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
+from attnc.compiler.recognise.factors import TOKENS
 from attnc.compiler.recognise.rewriting import Block
 from attnc.dsl.attention import All, Attention, Source
 from attnc.dsl.graph import Arg, Node, Value
 from attnc.dsl.scorelang import coordinates
-
-TOKENS = 2
-"""The axis of keys in k and v [b, h, m, d]."""
 
 
 def concatenated_keys(node: Node, block: Block) -> Sequence[Node] | None:

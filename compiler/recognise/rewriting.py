@@ -125,7 +125,7 @@ class _Rewriter:
             if found is None:
                 continue
             more = found if isinstance(found, Mapping) else {node: found}
-            if edits.keys().isdisjoint(more):
+            if edits.keys().isdisjoint(more) and is_whole(edited(block.body, {**edits, **more})):
                 edits.update(more)
         return edits
 
@@ -138,6 +138,16 @@ def edited(body: Body, edits: Edits, **changes: object) -> Body:
     changed = replace(body, nodes=tuple(nodes), **changes)  # type: ignore[arg-type]
     kept = _live(changed.nodes, (*values(changed.outputs), *changed.exits.values()))
     return replace(changed, nodes=tuple(kept))
+
+
+def is_whole(body: Body) -> bool:
+    """Say whether all that nodes read is still there."""
+    known = {*values(tuple(body.ports.values()))}
+    for node in body.nodes:
+        if not known.issuperset(values(node.args)):
+            return False
+        known.update(node.results)
+    return known.issuperset((*values(body.outputs), *body.exits.values()))
 
 
 def _live(nodes: Iterable[Node], results: Iterable[Value]) -> list[Node]:

@@ -11,13 +11,14 @@ from attnc.compiler.recognise.factors import (
     RANKS,
     WIDTH,
     Factors,
-    Parted,
     factors,
     is_plain,
     named,
-    parted_tokens,
 )
+from attnc.compiler.recognise.parted import Parted, parted_tokens
+from attnc.compiler.recognise.regions import is_by_region
 from attnc.compiler.recognise.rewriting import Block, Edits, made
+from attnc.compiler.recognise.rolled import rolled
 from attnc.compiler.sites import Streams
 from attnc.dsl import scorelang
 from attnc.dsl.attention import Attention, Coordinate, ScoreTree, Source
@@ -31,6 +32,12 @@ def windows_in_batch(node: Node, block: Block) -> Edits | None:
     number the windows of a grid; the order of the others is of no account. That serves kernels
     that find the tokens of a window themselves; on the CPU the copies pay for one long product.
     """
+    found = _read(node, block)
+    return None if found is None else _in_place(node, *found, block)
+
+
+def _read(node: Node, block: Block) -> tuple[list[Factors], Factors, Parted] | None:
+    """Return the rearrangements of q, k and v, that of the result, and the windows."""
     if (
         node.op != "attend"
         or node.train
@@ -48,40 +55,74 @@ def windows_in_batch(node: Node, block: Block) -> Edits | None:
         return None
     if {each.order(each.right) for each in streams} != {behind.order(behind.left)}:
         return None
-    ahead, operands = _operands(streams, parted)
+    return streams, behind, parted
+
+
+def _in_place(
+    node: Node, streams: Sequence[Factors], behind: Factors, parted: Parted, block: Block
+) -> Edits | None:
+    """Return the attention over windows of tokens that stay where they are."""
     attention = cast(Attention, node.args["attention"])
-    source = _placed(attention.sources[0], streams[0], parted)
-    args: Mapping[str, Arg] = {
-        **node.args,
-        "q": operands[0],
-        "sources": ((operands[1], operands[2]),),
-        "attention": replace(attention, sources=(source,)),
-    }
-    (old,) = node.results
-    type_ = TensorType((*operands[0].shape[:WIDTH], old.shape[WIDTH]))
-    result = replace(old, type=type_)
-    attend = replace(node, args=args, results=(result,))
-    left = behind.regrouped(behind.left, parted)
+    tensors = dict(
+        zip(attention.tensors, cast(tuple[Value, ...], node.args["tensors"]), strict=True)
+    )
+    maps: Mapping[Node, Value] = {each.node: cast(Value, each.node.args["x"]) for each in streams}
+    source, turned = attention.sources[0], rolled(streams, behind, parted, block)
+    back = last = behind.node
+    if turned is not None:
+        parted, maps, last = turned.parted, turned.maps, turned.back
+        if source.mask and is_by_region(source.mask, tensors, streams[0], parted, block):
+            source, parted = replace(source, mask=None), parted.cut()
+    elif parted.is_view:
+        return None
+    ahead, operands = _operands(streams, maps, parted)
+    attend = _over_windows(node, operands, tensors, _placed(source, streams[0], parted))
     if block.backend(attend) not in KERNELS:
         return None
-    return {node: [*ahead, attend], back: [behind.again(result, left, behind.right, back.results)]}
+    left = parted.regrouped(behind.left)
+    together = behind.again(attend.results[0], left, behind.right, last.results)
+    return {node: [*ahead, attend], back: (), last: [together]}
 
 
 KERNELS = ("triton",)
 """Backends that find the tokens of a window themselves."""
 
 
-def _operands(streams: Sequence[Factors], parted: Parted) -> tuple[list[Node], list[Value]]:
+def _over_windows(
+    node: Node, operands: Sequence[Value], tensors: Mapping[str, Value], source: Source
+) -> Node:
+    """Return the attention of q, k and v with all tokens of the grid."""
+    q, k, v = operands
+    trees = (source.score, source.mask, source.post)
+    read = {name for tree in trees if tree is not None for name in scorelang.loads(tree)}
+    kept = {name: tensor for name, tensor in tensors.items() if name in read}
+    attention = replace(
+        cast(Attention, node.args["attention"]), sources=(source,), tensors=tuple(kept)
+    )
+    args: Mapping[str, Arg] = {
+        **node.args,
+        "q": q,
+        "sources": ((k, v),),
+        "tensors": tuple(kept.values()),
+        "attention": attention,
+    }
+    (old,) = node.results
+    type_ = TensorType((*q.shape[:WIDTH], old.shape[WIDTH]))
+    return replace(node, args=args, results=(replace(old, type=type_),))
+
+
+def _operands(
+    streams: Sequence[Factors], maps: Mapping[Node, Value], parted: Parted
+) -> tuple[list[Node], list[Value]]:
     """Return q, k and v [b, h, n, d] with all tokens of the grid, and what computes them."""
     ahead: dict[Node, Node] = {}
     taken: dict[Node, Node] = {}
     operands: list[Value] = []
     for each in streams:
         if each.node not in ahead:
-            right = each.regrouped(each.right, parted)
             lead = () if each.taken is None else (each.lead,)
-            x = cast(Value, each.node.args["x"])
-            ahead[each.node] = each.again(x, each.left, (*lead, *right))
+            right = (*lead, *parted.regrouped(each.right))
+            ahead[each.node] = each.again(maps[each.node], each.left, right)
         found = ahead[each.node].results
         if each.taken is not None:
             apart, place = each.taken
