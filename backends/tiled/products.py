@@ -51,10 +51,12 @@ class SideBySide:
     Attributes:
         suffix: of the source.
         single: the operands are one tile: what a line gives is the whole.
+        by_number: keys are named by numbers, not by a slice.
     """
 
     suffix: str
     single: bool
+    by_number: bool = False
 
     @property
     def count(self) -> str:
@@ -79,15 +81,14 @@ class SideBySide:
 
     def grad_values(self, weights: str, grad: str) -> Iterator[str]:
         """Yield the line to the gradient of v."""
-        yield self._add(f"grad_v{self._at}", f"{weights}.mT @ {grad}")
+        yield self._add_product(f"grad_v{self._at}", f"{weights}.mT", grad)
 
     def grad_dot(self, grad: str, scaled: str) -> Iterator[str]:
         """Yield lines to the gradients of q and k."""
-        product, q = f"{grad} @ k{self._at}", "q[bs, hs, rows]"
-        if scaled:
-            product, q = f"({product})", f"({q}{scaled})"
+        product = f"{grad} @ k{self._at}"
+        product = f"({product})" if scaled else product
         yield self._add("grad_q[bs, hs, rows]", f"{product}{scaled}")
-        yield self._add(f"grad_k{self._at}", f"{grad}.mT @ {q}")
+        yield self._add_product(f"grad_k{self._at}", f"{grad}.mT", f"q[bs, hs, rows]{scaled}")
 
     def grad_distance(self, grad: str) -> Iterator[str]:
         """Yield lines to the gradients of q and k."""
@@ -98,6 +99,13 @@ class SideBySide:
     @property
     def _at(self) -> str:
         return f"{self.suffix}[bs, hs, cols{self.suffix}]"
+
+    def _add_product(self, grad: str, left: str, right: str) -> str:
+        """Return the line that adds to a gradient of keys, which many tiles do."""
+        if self.single or self.by_number:
+            factor = f"({right})" if "] * " in right else right
+            return self._add(grad, f"{left} @ {factor}")
+        return f"add_product({grad}, {left}, {right})"
 
     def _add(self, grad: str, value: str) -> str:
         return f"{grad.split('[')[0]} = {value}" if self.single else f"{grad} += {value}"

@@ -118,6 +118,15 @@ def l1_gradients(grad, q, k):
     return backward(grad, q, k, 1.0, grad), backward(turned, k, q, 1.0, turned)
 '''
 
+ADD_PRODUCT = '''\
+def add_product(total, x, y):
+    """Add x @ y to a part [b, h, m, e] of a gradient; where it has no gaps, in one go."""
+    if total.is_contiguous():
+        total.flatten(0, 1).baddbmm_(x.flatten(0, 1), y.flatten(0, 1))
+    else:
+        total += x @ y
+'''
+
 CUT = '''\
 def cut_behind(scores, rows, cols, right):
     """Forbid keys j > i + right; only columns where there may be some are touched."""
@@ -333,6 +342,7 @@ def beside(*parts):
 
 OPTIONAL = (
     (("beside",), BESIDE),
+    (("add_product",), ADD_PRODUCT),
     (("tokens_at",), TOKENS_AT),
     (("read_by_keys",), BY_KEYS),
     (("keys_at", "add_keys_at"), GATHERED),

@@ -33,7 +33,7 @@ class Tile:
         self.attention = functions.site.attention
         self.results = self.attention.outputs
         self.products: list[Products] = [
-            SideBySide(suffix, single) if keys is None else Gathered(suffix)
+            SideBySide(suffix, single, functions.by_number) if keys is None else Gathered(suffix)
             for suffix, keys in zip(self.suffixes, functions.keys, strict=True)
         ]
         self.by_column = isinstance(self.attention.normaliser, BY_COLUMN)
