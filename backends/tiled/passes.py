@@ -13,6 +13,7 @@ from attnc.backends.tiled.tile import Tile, listed
 from attnc.backends.tiled.tile_gradients import TileGradients
 from attnc.backends.tiled.walk import Walk
 from attnc.backends.torch_function import INDENT
+from attnc.compiler.choice import SMALL_PAIRS
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import SoftmaxKeys
 
@@ -123,8 +124,12 @@ class Passes:
     def _taken_whole(self) -> float | None:
         """Return the scale where torch's own attention computes a tile; none for all else.
 
-        With a bias it is slower than the single operations.
+        With a bias, or for few pairs, it is slower than the single operations.
         """
+        (_, _, n, _), (k, _) = self.site.q.shape, self.site.sources[0]
+        pairs = n * k.shape[2]
+        if isinstance(pairs, int) and pairs <= SMALL_PAIRS:
+            return None
         plain = self.attention.normaliser == SoftmaxKeys() and self.attention.renormalise is None
         alone = len(self.suffixes) == 1 and self.results == ("out",)
         if not plain or not alone or any((*self._functions.posts, *self._functions.factors)):

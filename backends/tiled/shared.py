@@ -1,7 +1,7 @@
 """Functions that generated code of several sites calls; once in every file of kernels."""
 
 TILES = '''\
-TILE = {"cpu": 2**19, "cuda": 2**24}  # pairs whose scores are held at once, by device
+TILE = {"cpu": 2**18, "cuda": 2**24}  # pairs whose scores are held at once, by device
 
 
 def chunks(length, most):

@@ -13,16 +13,11 @@ from attnc.backends.formula import formula
 from attnc.backends.tiled.functions import define
 from attnc.backends.tiled.windows import Partition, in_order, listed, partition
 from attnc.backends.torch_function import TorchFunction
+from attnc.compiler.choice import SMALL_PAIRS
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import SoftmaxKeys
 from attnc.dsl.dims import Size
 from attnc.dsl.scorelang import scaled_product
-
-SMALL = 128
-"""Tokens of a window below which products are faster than the fused call.
-
-On a CPU: 49 to 98 tokens take 0.6 to 0.8 of its time, forward and with gradients; 256 take twice.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +37,10 @@ class SideBySide:
 
     @property
     def is_small(self) -> bool:
-        """Whether the heads are those of the keys, a number, and the windows below `SMALL`."""
+        """Whether the heads are those of the keys, a number, and the pairs of a window few."""
         heads, (k, _) = self.site.q.shape[1], self.site.sources[0]
-        return prod(self.parted.sizes) < SMALL and isinstance(heads, int) and heads == k.shape[1]
+        is_small = prod(self.parted.sizes) ** 2 <= SMALL_PAIRS
+        return is_small and isinstance(heads, int) and heads == k.shape[1]
 
     @property
     def _batch(self) -> list[Size]:
