@@ -1,7 +1,7 @@
-"""Tile sizes as shipped data: chosen by card, head dim and length, never tuned at the first call.
+"""Tiles of the template of pairs: by card, head dim and length, never tuned at a first call.
 
-Every row of the table is held to a budget by `crosscompile`: no spills, shared memory within the
-card's limit, tensor cores in use.
+The rows are data (`cards`). Every one is held to a budget by `crosscompile`: no spills, shared
+memory within the card's limit, tensor cores in use.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Union
 
+from attnc.backends.triton import cards
 from attnc.compiler.kernel import Target
 
 Capability = tuple[int, int]
@@ -42,159 +43,27 @@ class Tile:
 LENGTHS: tuple[int | None, ...] = (16, 64, None)
 """Classes of the side whose tiles are spread over programs: up to so many rows, or any number."""
 
+ANY = "any"
+"""The last class in the files of cards."""
+
 ByLength = Mapping[Union[int, None], Tile]
 Tiles = Mapping[str, ByLength]
 """Kind of kernel -> length class -> tile."""
 
-_Row = tuple[int, int, int, int]
+
+def _tables(card: str) -> Mapping[int, Tiles]:
+    """Return the tables of a card's file: head dims up to -> kind -> length class -> tile."""
+    tables: dict[int, dict[str, dict[int | None, Tile]]] = {}
+    for (dim, kind, length), row in cards.rows(card, "pairs").items():
+        by_length = tables.setdefault(int(dim), {}).setdefault(kind, {})
+        by_length[None if length == ANY else int(length)] = Tile(*row)
+    return tables
 
 
-def _tiles(**kinds: tuple[_Row, _Row, _Row]) -> Tiles:
-    """Read rows of a table, one for each length class."""
-    return {
-        kind: {length: Tile(*row) for length, row in zip(LENGTHS, rows, strict=True)}
-        for kind, rows in kinds.items()
-    }
-
-
-# fmt: off
-TILES: Mapping[str, Mapping[int, Tiles]] = {
-    "cuda:80": {
-        32: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
-            queries=((16, 64, 4, 2), (64, 64, 8, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (32, 64, 8, 2), (32, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 8, 2), (64, 64, 8, 2)),
-        ),
-        64: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
-            queries=((16, 64, 4, 2), (64, 32, 4, 2), (128, 32, 8, 2)),
-            keys=((64, 16, 4, 2), (32, 64, 4, 2), (32, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 32, 4, 2), (64, 64, 8, 2)),
-        ),
-        128: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 32, 8, 2)),
-            queries=((16, 64, 4, 2), (64, 64, 4, 2), (64, 64, 4, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 8, 2), (64, 64, 8, 2)),
-            pairs=((16, 16, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
-        ),
-        256: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 8, 2), (64, 64, 8, 2)),
-            queries=((16, 64, 4, 2), (64, 64, 8, 2), (64, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (32, 32, 4, 1), (32, 32, 4, 1)),
-            pairs=((16, 16, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
-        ),
-    },
-    "cuda:90": {
-        32: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
-            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 8, 2), (64, 64, 8, 2)),
-        ),
-        64: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
-            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 8, 2), (32, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 8, 2), (64, 64, 8, 2)),
-        ),
-        128: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
-            queries=((16, 64, 4, 2), (64, 32, 8, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (16, 64, 8, 2), (32, 64, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 8, 2), (64, 64, 8, 2)),
-        ),
-        256: _tiles(
-            forward=((16, 64, 4, 2), (64, 32, 8, 2), (128, 32, 8, 2)),
-            queries=((16, 32, 4, 1), (32, 32, 8, 1), (32, 32, 8, 1)),
-            keys=((32, 16, 4, 1), (32, 32, 8, 1), (32, 32, 8, 1)),
-            pairs=((16, 32, 4, 1), (64, 32, 8, 1), (64, 32, 8, 1)),
-        ),
-    },
-    "cuda:100": {
-        32: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 8, 2), (128, 32, 8, 2)),
-            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 8, 2), (64, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
-        ),
-        64: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
-            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 8, 2), (64, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
-        ),
-        128: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 8, 2), (128, 64, 8, 3)),
-            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 8, 2), (32, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (32, 64, 8, 1), (32, 64, 8, 1)),
-        ),
-        256: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 8, 2), (128, 32, 8, 2)),
-            queries=((16, 32, 4, 1), (64, 32, 4, 2), (64, 32, 4, 2)),
-            keys=((32, 16, 4, 1), (32, 64, 8, 2), (32, 64, 8, 2)),
-            pairs=((16, 32, 4, 1), (64, 64, 8, 1), (64, 64, 8, 1)),
-        ),
-    },
-    "hip:gfx942": {
-        32: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
-            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 4, 2), (32, 128, 8, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
-        ),
-        64: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 3)),
-            queries=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
-            keys=((64, 16, 4, 2), (64, 64, 4, 2), (64, 64, 4, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
-        ),
-        128: _tiles(
-            forward=((16, 64, 4, 2), (64, 64, 4, 2), (128, 64, 8, 2)),
-            queries=((16, 64, 4, 2), (64, 64, 4, 2), (64, 64, 4, 2)),
-            keys=((32, 16, 4, 1), (32, 64, 4, 2), (32, 64, 4, 2)),
-            pairs=((16, 16, 4, 1), (64, 64, 4, 2), (64, 64, 4, 2)),
-        ),
-        256: _tiles(
-            forward=((16, 64, 4, 1), (64, 32, 4, 2), (64, 32, 4, 2)),
-            queries=((16, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
-            keys=((32, 16, 4, 1), (16, 32, 8, 1), (16, 32, 8, 1)),
-            pairs=((16, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
-        ),
-    },
-}
-# fmt: on
+TILES: Mapping[str, Mapping[int, Tiles]] = {target: _tables(target) for target in CAPABILITIES}
 """Target -> head dims up to -> tiles, for float16 and bfloat16."""
 
-# fmt: off
-SAFE: Mapping[int, Tiles] = {
-    32: _tiles(
-        forward=((16, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
-        queries=((16, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
-        keys=((32, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
-        pairs=((16, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
-    ),
-    64: _tiles(
-        forward=((16, 32, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
-        queries=((16, 32, 4, 1), (32, 32, 8, 1), (32, 32, 8, 1)),
-        keys=((32, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
-        pairs=((16, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
-    ),
-    128: _tiles(
-        forward=((16, 32, 4, 1), (32, 32, 8, 1), (32, 32, 8, 1)),
-        queries=((16, 16, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1)),
-        keys=((16, 16, 4, 1), (16, 32, 8, 1), (16, 32, 8, 1)),
-        pairs=((16, 16, 4, 1), (32, 32, 4, 1), (32, 32, 4, 1)),
-    ),
-    256: _tiles(
-        forward=((16, 16, 4, 1), (16, 16, 4, 1), (16, 16, 4, 1)),
-        queries=((16, 16, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1)),
-        keys=((16, 16, 4, 1), (16, 16, 4, 1), (16, 16, 4, 1)),
-        pairs=((16, 16, 4, 1), (16, 16, 4, 1), (16, 16, 4, 1)),
-    ),
-}
-# fmt: on
+SAFE: Mapping[int, Tiles] = _tables(cards.SAFE)
 """Head dims up to -> tiles that fit every card; for float32, and for cards that are not listed."""
 
 

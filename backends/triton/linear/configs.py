@@ -1,9 +1,10 @@
-"""Tile sizes as shipped data, as `triton.configs` has them for the templates of pairs."""
+"""Tiles of the template of linear attention, as `triton.configs` has those of pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from attnc.backends.triton import cards
 from attnc.backends.triton.configs import CAPABILITIES, Tile
 from attnc.compiler.kernel import Target
 
@@ -14,47 +15,17 @@ ByKind = Mapping[str, Tile]
 """Kind of kernel -> rows of a chunk and columns of what a program writes, warps, stages."""
 
 
-_Row = tuple[int, int, int, int]
+def _tables(card: str) -> Mapping[int, ByKind]:
+    tables: dict[int, dict[str, Tile]] = {}
+    for (dim, kind), row in cards.rows(card, "linear").items():
+        tables.setdefault(int(dim), {})[kind] = Tile(*row)
+    return tables
 
 
-def _tiles(*rows: _Row) -> ByKind:
-    return {kind: Tile(*row) for kind, row in zip(KINDS, rows, strict=True)}
-
-
-TILES: Mapping[str, Mapping[int, ByKind]] = {
-    "cuda:80": {
-        32: _tiles((64, 32, 4, 1), (32, 32, 4, 1), (64, 64, 4, 1)),
-        64: _tiles((32, 32, 4, 1), (32, 16, 4, 1), (64, 64, 8, 1)),
-        128: _tiles((32, 32, 8, 1), (32, 16, 4, 1), (64, 64, 4, 1)),
-        256: _tiles((16, 16, 8, 1), (32, 16, 4, 1), (64, 32, 8, 1)),
-    },
-    "cuda:90": {
-        32: _tiles((64, 32, 4, 2), (64, 32, 8, 1), (64, 64, 4, 2)),
-        64: _tiles((64, 64, 8, 2), (64, 32, 8, 1), (64, 64, 4, 2)),
-        128: _tiles((32, 64, 8, 1), (64, 32, 8, 1), (64, 64, 4, 2)),
-        256: _tiles((16, 32, 8, 1), (64, 32, 8, 1), (64, 32, 8, 2)),
-    },
-    "cuda:100": {
-        32: _tiles((64, 32, 4, 1), (32, 32, 4, 1), (64, 64, 4, 1)),
-        64: _tiles((32, 32, 4, 1), (32, 16, 4, 1), (64, 64, 4, 1)),
-        128: _tiles((32, 32, 8, 1), (32, 16, 4, 1), (64, 64, 4, 1)),
-        256: _tiles((16, 32, 8, 1), (32, 16, 4, 1), (64, 32, 8, 1)),
-    },
-    "hip:gfx942": {
-        32: _tiles((64, 32, 4, 2), (64, 32, 4, 1), (64, 64, 4, 1)),
-        64: _tiles((64, 32, 4, 2), (32, 32, 4, 1), (64, 64, 4, 1)),
-        128: _tiles((32, 32, 4, 1), (32, 32, 4, 1), (64, 64, 4, 1)),
-        256: _tiles((16, 16, 8, 1), (32, 32, 4, 1), (64, 32, 8, 1)),
-    },
-}
+TILES: Mapping[str, Mapping[int, ByKind]] = {target: _tables(target) for target in CAPABILITIES}
 """Target -> head dims up to -> tiles, for float16 and bfloat16."""
 
-SAFE: Mapping[int, ByKind] = {
-    32: _tiles((16, 32, 4, 1), (16, 16, 4, 1), (16, 16, 4, 1)),
-    64: _tiles((16, 32, 4, 1), (16, 16, 4, 1), (16, 16, 4, 1)),
-    128: _tiles((16, 16, 8, 1), (16, 16, 4, 1), (16, 16, 16, 1)),
-    256: _tiles((16, 16, 8, 1), (16, 16, 4, 1), (16, 16, 16, 1)),
-}
+SAFE: Mapping[int, ByKind] = _tables(cards.SAFE)
 """Head dims up to -> tiles that fit every card; for float32, and for cards that are not listed."""
 
 

@@ -1,4 +1,4 @@
-"""Tile sizes of resident kernels: rows of the streamed side, warps and stages, by card.
+"""Tiles of resident kernels: rows of the streamed side, warps and stages, by card; data of `cards`.
 
 The side that stays is a tile of its own. Every row is held to the budget of `crosscompile`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from attnc.backends.triton import cards
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.compiler.kernel import Target
 
@@ -25,55 +26,17 @@ _Row = tuple[int, int, int]
 Place = tuple[int, int]
 """Head dims up to; rows of the tile that stays."""
 
-# fmt: off
-TILES: Mapping[str, Mapping[Place, tuple[_Row, _Row]]] = {
-    "cuda:80": {
-        (32, 16): ((64, 4, 2), (64, 4, 2)),
-        (32, 32): ((64, 4, 2), (64, 4, 2)),
-        (64, 16): ((64, 4, 2), (64, 4, 2)),
-        (64, 32): ((64, 4, 2), (32, 4, 1)),
-        (128, 16): ((64, 4, 1), (32, 4, 1)),
-    },
-    "cuda:90": {
-        (32, 16): ((64, 4, 2), (64, 4, 2)),
-        (32, 32): ((64, 4, 2), (64, 4, 2)),
-        (32, 64): ((64, 8, 1), (16, 8, 1)),
-        (32, 128): ((16, 4, 1), (16, 4, 1)),
-        (64, 16): ((64, 4, 2), (64, 4, 2)),
-        (64, 32): ((64, 4, 2), (32, 4, 1)),
-        (64, 64): ((64, 8, 1), (16, 4, 1)),
-        (64, 128): ((16, 4, 1), (16, 8, 1)),
-        (128, 16): ((64, 4, 1), (32, 4, 1)),
-        (128, 32): ((64, 4, 1), (32, 8, 1)),
-        (128, 64): ((64, 8, 1), (16, 8, 1)),
-    },
-    "cuda:100": {
-        (32, 16): ((64, 4, 2), (64, 4, 2)),
-        (32, 32): ((64, 4, 2), (64, 4, 2)),
-        (32, 64): ((64, 8, 1), (64, 8, 1)),
-        (32, 128): ((16, 4, 1), (16, 4, 1)),
-        (64, 16): ((64, 4, 2), (64, 4, 2)),
-        (64, 32): ((64, 4, 2), (64, 4, 2)),
-        (64, 64): ((64, 8, 1), (64, 8, 1)),
-        (64, 128): ((16, 4, 1), (16, 4, 1)),
-        (128, 16): ((64, 4, 1), (32, 4, 1)),
-        (128, 32): ((64, 4, 1), (16, 4, 1)),
-        (128, 64): ((64, 8, 1), (16, 4, 1)),
-    },
-    "hip:gfx942": {
-        (32, 16): ((64, 4, 2), (64, 4, 2)),
-        (32, 32): ((64, 4, 2), (64, 4, 2)),
-        (32, 64): ((64, 4, 1), (64, 4, 1)),
-        (32, 128): ((16, 4, 1), (16, 4, 1)),
-        (64, 16): ((64, 4, 2), (64, 4, 2)),
-        (64, 32): ((64, 4, 2), (64, 4, 2)),
-        (64, 64): ((64, 4, 1), (16, 4, 1)),
-        (128, 16): ((64, 4, 1), (64, 4, 1)),
-        (128, 32): ((64, 4, 1), (64, 4, 1)),
-        (128, 64): ((64, 4, 1), (16, 4, 1)),
-    },
-}
-# fmt: on
+ByKind = Mapping[str, _Row]
+
+
+def _tables(card: str) -> Mapping[Place, ByKind]:
+    tables: dict[Place, dict[str, _Row]] = {}
+    for (dim, stays, kind), (rows, warps, stages) in cards.rows(card, "resident").items():
+        tables.setdefault((int(dim), int(stays)), {})[kind] = rows, warps, stages
+    return tables
+
+
+TILES: Mapping[str, Mapping[Place, ByKind]] = {target: _tables(target) for target in CAPABILITIES}
 """Target -> what stays -> tiles of both kernels in half precision; what is not here spills."""
 
 SAFE: _Row = (16, 8, 1)
@@ -106,10 +69,10 @@ def tile_table(name: str, targets: Sequence[Target], dim: int, stays: int, keys_
         f"{', '.join(map(str, targets))} and elsewhere.",
         f"{name} = {{",
     ]
-    for number, kind in enumerate(KINDS):
+    for kind in KINDS:
         lines.append(f'    "{kind}": {{')
         for target in targets:
-            row = _row(TILES[str(target)][place][number], stays, keys_stay)
+            row = _row(TILES[str(target)][place][kind], stays, keys_stay)
             lines.append(f"        {CAPABILITIES[str(target)]}: {row},")
         lines.append(f"        None: {_row(SAFE, stays, keys_stay)},")
         lines.append("    },")
