@@ -22,6 +22,7 @@ from attnc.cli.plan import plan
 from attnc.cli.resolve import resolve
 from attnc.cli.schema import schema
 from attnc.cli.show import show
+from attnc.cli.tune import tune
 from attnc.cli.verify import verify
 from attnc.cli.version import version
 
@@ -38,6 +39,7 @@ VERBS: Mapping[str, Verb] = {
     "explain": explain,
     "new": new,
     "schema": schema,
+    "tune": tune,
     "doctor": doctor,
     "version": version,
 }

@@ -1,8 +1,9 @@
 """Tile sizes of all templates as data: a file for each card, and one for all others.
 
 A row is named by its template, by what it serves (head dims up to; what stays), by its kind of
-kernel and, where there is a choice, by its class of lengths: `pairs.64.forward.any = [128, 64, 8, 3]`.
-What the numbers are is the template's affair. `attnc tune` measures and rewrites these files.
+kernel and, where there is a choice, by its class of lengths: `pairs.64.forward.any` is
+`[128, 64, 8, 3]`. What the numbers are is the template's affair. `attnc tune` measures and rewrites
+these files.
 """
 
 from __future__ import annotations

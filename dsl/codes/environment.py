@@ -76,6 +76,22 @@ FOREIGN = _problem(
         $ attnc compile zoo:vit -o net
     """,
 )  # fmt: skip
+NO_GPU = _problem(
+    "E630", "no GPU", "there is no GPU to measure on",
+    "run it on the card that it is for; --dry-run compiles what would be measured, and needs none",
+    meaning="Tiles are chosen by measuring kernels, on a card that PyTorch can use: "
+    "`attnc doctor` names the one it finds.",
+    wrong="$ attnc tune",
+    right="$ attnc tune --target cuda:90 --only linear.32.rates --dry-run",
+)  # fmt: skip
+UNLISTED_CARD = _problem(
+    "E631", "card without tiles of its own", "no tiles are shipped for {card}; there are {known}",
+    "nothing is lost but speed: kernels take the tiles that fit every card",
+    meaning="Tiles are shipped for cards whose registers and shared memory kernels are checked "
+    "for. Those of the card at hand are not known.",
+    wrong="$ attnc tune",
+    right="$ attnc tune --target cuda:90 --only linear.32.rates --dry-run",
+)  # fmt: skip
 INTERNAL = _problem(
     "E690", "bug in attnc", "internal error: {error}",
     "this is a bug in attnc; please send the report {report}\n"
