@@ -25,7 +25,7 @@ unit: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --dist worksteal
 
 docs: $(VENV)/.dev
-	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet
 
 wheel: $(VENV)/.dev
 	rm -rf dist
@@ -33,7 +33,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python tests/wheel_smoke.py dist/*.whl
 
 kernels: $(VENV)/.dev
-	$(BIN)/python -m attnc.backends.triton.crosscompile
+	$(BIN)/python -m benchmarks.kernel_resources
 
 gpu: $(VENV)/.dev
 	$(BIN)/pytest -m gpu

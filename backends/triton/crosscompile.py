@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,13 +17,9 @@ import triton
 from triton.compiler import CompiledKernel
 
 from attnc.backends.triton.backend import TritonBackend
-from attnc.backends.triton.configs import CAPABILITIES, TILES
-from attnc.backends.triton.examples import EXAMPLES, duplex
 from attnc.backends.triton.machine import compiled, kernels_of
-from attnc.backends.triton.resident import configs as resident
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.kernel import Site, Taken, Target
-from attnc.compiler.targets import parse_target
 
 SHARED_MEMORY = {
     "cuda:80": 163 * 1024,
@@ -35,8 +30,6 @@ SHARED_MEMORY = {
 """Bytes of shared memory that one program may use."""
 
 SIZES = {"b": 2, "n": 1000, "m": 1000}
-LENGTHS = (16, 60, 1000)
-"""One for each class of lengths, none a multiple of a tile."""
 
 _TENSOR_CORE = re.compile(r"\b(?:HGMMA|HMMA|QGMMA|UTC\w*MMA)")
 _SPILL = re.compile(r"\b(?:LDL|STL)\b")
@@ -94,15 +87,20 @@ def taken(site: Site, targets: Iterable[Target], sizes: Mapping[str, int]) -> Ta
     }
 
 
-def over_budget(resources: Resources, target: Target) -> list[str]:
-    """Return what a kernel takes too much of, or lacks; nothing where it is within its budget."""
+def over_budget(
+    resources: Resources, target: Target, dtype: torch.dtype = torch.bfloat16
+) -> list[str]:
+    """Return what a kernel takes too much of, or lacks; nothing where it is within its budget.
+
+    Products in float32 are exact, which no tensor core is.
+    """
     limit = SHARED_MEMORY[str(target)]
     found = []
     if resources.spills:
         found.append(f"{resources.spills} spill instructions")
     if resources.shared > limit:
         found.append(f"{resources.shared} bytes of shared memory, of {limit}")
-    if not resources.tensor_core:
+    if dtype.itemsize == 2 and not resources.tensor_core:
         found.append("no tensor core instructions")
     return found
 
@@ -134,44 +132,3 @@ def _of_amd(asm: Mapping[str, str], shared: int) -> Resources:
         for name in ("vgpr_count", "vgpr_spill_count")
     )
     return Resources(registers, spills, shared, text.count("v_mfma"))
-
-
-def report(targets: Iterable[Target]) -> Iterator[tuple[str, bool]]:
-    """Compile the whole table of tiles; yield the lines of a page in markdown.
-
-    Each line comes with whether all in it is within budget.
-    """
-    yield "| target | head dim | keys | kernel | registers | shared memory | tensor core |", True
-    yield "|---|---|---|---|---|---|---|", True
-    for target in targets:
-        for dim in TILES[str(target)]:
-            for length in LENGTHS:
-                for example in EXAMPLES:
-                    what = example.__name__.replace("_", " ")
-                    yield from _rows(example(dim), target, dim, length, what)
-        for dim, stays in resident.TILES[str(target)]:
-            what = f"duplex, {stays} latents"
-            yield from _rows(duplex(dim, stays), target, dim, max(LENGTHS), what)
-
-
-def _rows(
-    site: Site, target: Target, dim: int, length: int, what: str
-) -> Iterator[tuple[str, bool]]:
-    for name, found in cross_compile(site, target, sizes={"n": length}).items():
-        wrong = "; ".join(over_budget(found, target))
-        figures = f"{found.registers} | {found.shared / 1024:.0f} KiB | {found.tensor_core}"
-        note = f" **{wrong}**" if wrong else ""
-        yield f"| {target} | {dim} | {length} | {name}, {what} | {figures}{note} |", not wrong
-
-
-def main(names: list[str]) -> int:
-    """Print the report for targets by name, or for all; return 1 where a budget is exceeded."""
-    fine = True
-    for line, is_fine in report(parse_target(name) for name in names or CAPABILITIES):
-        print(line, flush=True)
-        fine = fine and is_fine
-    return 0 if fine else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
