@@ -163,8 +163,11 @@ class Printer:
         return self._wide(index, written)
 
     def _wide(self, index: ScoreTree, written: str) -> str:
-        """Return a plain `i` or `j` as int64: its stride may be large; others walk small tables."""
-        is_row = isinstance(index, Coordinate) and index.name in ("i", "j")
+        """Return what goes along queries or along keys as int64: its stride may be large.
+
+        What compares the two walks small tables, and would take registers for every pair.
+        """
+        is_row = len(coordinates(index) & {"i", "j"}) == 1
         return f"{written}.to(tl.int64)" if is_row else written
 
     def _last(self, size: Size) -> str:

@@ -43,7 +43,7 @@ LOAD_ROWS = '''\
 @jit
 def load_rows(x, b, h, rows, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr):
     """Read rows of x[b, h] as a tile [rows, PADDED]; from column WIDTH on it is 0."""
-    columns = tl.arange(0, PADDED)[None, :]
+    columns = tl.arange(0, PADDED)[None, :].to(tl.int64)
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     if WIDTH == PADDED:
         return tl.load(row + columns * strides[3])
@@ -56,7 +56,7 @@ def store_rows(
     tile, x, b, h, rows, length, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr
 ):  # fmt: skip
     """Write a tile to rows of x[b, h]; rows past the end and padding stay out."""
-    columns = tl.arange(0, PADDED)[None, :]
+    columns = tl.arange(0, PADDED)[None, :].to(tl.int64)
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     inside = (rows[:, None] < length) & (columns < WIDTH)
     tl.store(row + columns * strides[3], tile.to(x.dtype.element_ty), mask=inside)

@@ -15,7 +15,8 @@ def load_columns(x, b, h, rows, columns, strides, WIDTH: tl.constexpr):
     """Read some columns of rows of x[b, h], with zeros from column WIDTH on."""
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     inside = columns[None, :] < WIDTH
-    return tl.load(row + columns[None, :] * strides[3], mask=inside, other=0.0)
+    at = row + columns[None, :].to(tl.int64) * strides[3]
+    return tl.load(at, mask=inside, other=0.0)
 '''
 
 STORE_COLUMNS = '''\
@@ -25,7 +26,8 @@ def store_columns(tile, x, b, h, rows, length, columns, strides, WIDTH: tl.const
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     inside = (rows[:, None] < length) & (columns[None, :] < WIDTH)
     tile = tile.to(x.dtype.element_ty)
-    tl.store(row + columns[None, :] * strides[3], tile, mask=inside)
+    at = row + columns[None, :].to(tl.int64) * strides[3]
+    tl.store(at, tile, mask=inside)
 '''
 
 SUMS_AT = '''\
