@@ -225,5 +225,6 @@ def assigned(names: Sequence[str], function: str, arguments: Sequence[str]) -> s
         return one
     head = f"{targets} = {function}("
     if len(head) + len(INDENT) > WIDTH:
-        head = f"{broken('(', names, ')', 1)} = {function}("
+        listed = "".join(f"{INDENT}{name},\n" for name in names)
+        head = f"(\n{listed}) = {function}("
     return broken(head, arguments, ")", 1)

@@ -16,6 +16,9 @@ from attnc.dsl.scorelang import LinearBand, allowed, as_size, band, classify
 LONGEST_RUN = 512
 """Rows of a tile beside a narrow band."""
 
+HELD = 8
+"""Pairs that a gathered key counts as: it is held with all its elements."""
+
 
 @dataclass(frozen=True, slots=True)
 class Walk:
@@ -91,13 +94,12 @@ def _among(site: Site, gathered: Sequence[int]) -> Walk:
     made, sources = TileFunction(site), site.attention.sources
     beside = [number for number in range(len(sources)) if number not in gathered]
     cols = [f"cols{made.suffixes[number]}" for number in beside]
-    # A gathered key is held with all its elements, which count as that many pairs.
-    elements = [f"{made.size(keys_of(sources[at].domain))} * q.shape[3]" for at in gathered]
+    held = [made.size(HELD * keys_of(sources[at].domain)) for at in gathered]
     keys = [f"k{made.suffixes[number]}.shape[2]" for number in beside]
-    made.line(f"for rows in chunks(q.shape[2], rows_for(q, {' + '.join((*elements, *keys))})):")
+    made.line(f"for rows in chunks(q.shape[2], rows_for(q, {' + '.join((*held, *keys))})):")
     for number, col in zip(beside, cols, strict=True):
         made.line(f"    {_reached(made, reach(sources[number]), keys[beside.index(number)], col)}")
-    piece = _tiles(made, f"{site.name}_tiles", 1, cols, " + ".join(elements))
+    piece = _tiles(made, f"{site.name}_tiles", 1, cols, " + ".join(held))
     loop = f"for {', '.join(('bs, hs, rows', *cols))} in {piece.call}:"
     reason = "each query's own keys are gathered, for some queries at a time"
     return Walk((loop,), (piece,), False, reason, (False,) * len(sources))
@@ -107,7 +109,7 @@ def _tiles(made: TileFunction, name: str, depth: int, cols: Sequence[str], gathe
     """Return the function of all tiles, whose lines up to `rows` and `cols` stand.
 
     Args:
-        gathered: how many elements of gathered keys a query takes, or empty.
+        gathered: how many pairs the gathered keys of a query count as, or empty.
     """
     sizes = " + ".join((*((gathered,) if gathered else ()), *(f"size_of({each})" for each in cols)))
     inside = "    " * depth

@@ -13,20 +13,17 @@ from functools import cache
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-import attnc
-from attnc.api import Compilation
-from attnc.compiler.artefact import load_module
 from attnc.compiler.comparison import FACTORS
 from attnc.compiler.example import small_sizes
 from attnc.dsl import library
 from attnc.dsl.dims import substitute
-from attnc.dsl.graph import Graph
+from tests.backends import primitives
+from tests.backends.primitives import PRIMITIVES, chosen, compilation, errors, graph
 
 torch.set_num_threads(1)
 
-PRIMITIVES = [name for name in sorted(library.names()) if library.example(name)]
 BACKENDS = ["sdpa", "tiled", "triton"]
 OVERFLOWS = {("cosformer_attention", "triton", torch.float16)}
 """A query whose features are all 0 divides by floor = 1e-6: its gradient leaves half precision."""
@@ -35,27 +32,17 @@ BEYOND = {"cosformer_attention"}
 """Those with gradients that for this reason leave half precision in plain torch as well."""
 
 
-@cache
-def graph(name: str) -> Graph:
+def text_of(name: str) -> str:
     example = library.example(name)
     assert example is not None
-    return attnc.check(attnc.loads(example.text))
-
-
-@cache
-def compilation(name: str, backend: str) -> Compilation:
-    return Compilation(graph(name), backend, interpreted=backend == "triton")
-
-
-def chosen(name: str, backend: str) -> set[str]:
-    return {site.chosen for site in compilation(name, backend).plan.sites}
+    return example.text
 
 
 @cache
 def operands(name: str) -> tuple[Tensor, ...]:
     """Random inputs, representable in half precision; whole numbers are indices of any axis."""
     generator = torch.Generator().manual_seed(5)
-    types = graph(name).inputs
+    types = graph(text_of(name)).inputs
     sizes = small_sizes(types)
     made = []
     for kind in types.values():
@@ -70,43 +57,7 @@ def operands(name: str) -> tuple[Tensor, ...]:
 
 
 def run(name: str, backend: str, dtype: torch.dtype, device: str = "cpu") -> Mapping[str, Tensor]:
-    """Results, and the gradients of inputs and weights of a random combination of the results."""
-    artefact = compilation(name, backend).artefact
-    package = load_module(artefact)
-    if backend == "triton" and device == "cpu":  # the tiles that fit every card
-        vars(package.kernels)["card_of"] = lambda q: None
-    model: nn.Module = getattr(package, artefact.model)()
-    generator = torch.Generator().manual_seed(6)
-    with torch.no_grad():
-        for weight in model.state_dict().values():
-            weight.copy_((torch.randn(weight.shape, generator=generator) * 0.4).half())
-    given = [
-        x.to(device, dtype, copy=True).requires_grad_() if x.is_floating_point() else x.to(device)
-        for x in operands(name)
-    ]
-    found = model.to(device, dtype)(*given)
-    results = found if isinstance(found, dict) else {"out": found}
-    loss = torch.zeros((), dtype=torch.float64)
-    for each in results.values():
-        factor = torch.randn(each.shape, generator=generator, dtype=torch.float64)
-        loss = loss + (each.double().cpu() * factor.to(dtype).double()).sum()
-    torch.autograd.backward(loss)
-    sources = {
-        **dict(zip(graph(name).inputs, given, strict=True)),
-        **dict(model.named_parameters()),
-    }
-    grads = {f"d {key}": each.grad for key, each in sources.items() if each.grad is not None}
-    return {key: each.detach().cpu().double() for key, each in (results | grads).items()}
-
-
-def errors(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[str, float]:
-    """Distances by norm; what cancels, as the bias of keys does, by that of the median result."""
-    norms = sorted(float(each.norm()) for each in exact.values())
-    usual = norms[len(norms) // 2]
-    return {
-        key: float((found[key] - each).norm()) / max(float(each.norm()), usual)
-        for key, each in exact.items()
-    }
+    return primitives.run(text_of(name), backend, dtype, operands(name), device)
 
 
 def judge(name: str, backend: str, dtype: torch.dtype, device: str = "cpu") -> None:
@@ -117,7 +68,7 @@ def judge(name: str, backend: str, dtype: torch.dtype, device: str = "cpu") -> N
     allowed = errors(run(name, "reference", dtype), exact)
     allowed = {key: each for key, each in allowed.items() if math.isfinite(each)}
     usual = sorted(allowed.values())[len(allowed) // 2]
-    weights = {f"d {key}" for key in compilation(name, backend).module.state_dict()}
+    weights = {f"d {key}" for key in compilation(text_of(name), backend).module.state_dict()}
     for key, each in errors(found, exact).items():
         if key not in allowed:  # beyond half precision in plain torch, here it is finite
             assert dtype == torch.float16 and name in BEYOND
@@ -129,7 +80,7 @@ def only_where_chosen(
     name: str, backend: str, dtype: torch.dtype, request: pytest.FixtureRequest
 ) -> None:
     """Skip what a backend does not compute; what overflows has to."""
-    if backend not in chosen(name, backend):
+    if backend not in chosen(text_of(name), backend):
         pytest.skip(f"{backend} computes no attention of {name}: the documentation says why")
     if (name, backend, dtype) in OVERFLOWS:
         request.applymarker(pytest.mark.xfail(strict=True, reason="1 / floor overflows a gradient"))
