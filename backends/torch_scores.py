@@ -16,6 +16,7 @@ from attnc.dsl.attention import (
     Dot,
     Extent,
     Load,
+    Result,
     ScoreTree,
     Weight,
 )
@@ -134,6 +135,8 @@ class ScoreWriter:
                 return Piece(self._dot, Kind.FLOAT)
             case L1():
                 raise ValueError("who writes l1(q, k) says before which variable holds it")
+            case Result():
+                raise ValueError("who writes an epilogue says before which variable holds `o`")
             case Weight():
                 return Piece(self._weight, Kind.FLOAT)
             case Load():

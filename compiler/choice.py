@@ -43,10 +43,12 @@ class Verdict:
 
 def _beyond_fused(site: Site) -> str | None:
     """Speak against a bias or mask, which is built and takes sdpa out of its fused kernels."""
+    after = site.attention.epilogue
+    beside = set() if after is None else scorelang.loads(after).keys()
     names = [
         name
         for name, type_ in zip(site.attention.tensors, site.tensors, strict=True)
-        if type_.dtype == "float"
+        if type_.dtype == "float" and name not in beside
     ]
     if names:
         return f"not preferred: adding {', '.join(names)} takes it out of its fused kernels"

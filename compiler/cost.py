@@ -8,7 +8,7 @@ counted for the pairs that its domain allows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import prod
 
@@ -16,7 +16,8 @@ from attnc.compiler.kernel import Site
 from attnc.compiler.pairs import AnyPairs, Pairs, number, pairs_by_heads
 from attnc.compiler.sites import site_of
 from attnc.dsl import codes, scorelang
-from attnc.dsl.attention import Sampled, Source
+from attnc.dsl.attention import Apply, Sampled, Source
+from attnc.dsl.attention_types import output_types
 from attnc.dsl.diagnostics import UsageError
 from attnc.dsl.dims import Size, symbols
 from attnc.dsl.graph import Body, Graph, Node, TensorType
@@ -133,6 +134,22 @@ def type_bytes(type_: TensorType, float_bytes: int) -> Size:
     """Return the bytes of a tensor; `float_bytes` are those of an element of the model's dtype."""
     fractions = {"float": float_bytes, "complex": 2 * float_bytes}
     return prod(type_.shape, start=1) * fractions.get(type_.dtype, BYTES.get(type_.dtype, 0))
+
+
+def saved_bytes(site: Site, float_bytes: int) -> Size:
+    """Return the memory traffic that an epilogue saves: what is neither written nor read by it.
+
+    Where gradients are wanted the result before it is written all the same.
+    """
+    tree = site.attention.epilogue
+    if tree is None:
+        return 0
+    between = len(scorelang.loads(tree)) + len({
+        part for part in scorelang.subtrees(tree)
+        if isinstance(part, Apply) and len(part.arguments) == 1
+    })  # fmt: skip
+    (result,) = output_types(replace(site.attention, outputs=("out",)), site.q, site.sources, None)
+    return 2 * between * type_bytes(result, float_bytes)
 
 
 def activation_bytes(

@@ -11,7 +11,7 @@ from torch import fx
 
 from attnc.compiler.calls import AttentionCall, attention_calls
 from attnc.compiler.choice import Verdict, choose
-from attnc.compiler.cost import complete, site_flops, type_bytes
+from attnc.compiler.cost import complete, saved_bytes, site_flops, type_bytes
 from attnc.compiler.floors import Floor
 from attnc.compiler.kernel import Backend, Site, Taken, Target
 from attnc.compiler.leaf import Function
@@ -40,6 +40,7 @@ class SitePlan:
         bytes: moved by all calls if each reads its operands and writes its results once.
         score_bytes: what the scores of one call would take in memory.
         fusible: element-wise work beside the attention that could become part of it.
+        saved: memory traffic of all calls that fusing what follows the results saves, in bytes.
         resources: what the kernels take of a card, by target and kernel, where measured.
         floors: the least time of one call on the target, where asked for and known.
     """
@@ -52,6 +53,7 @@ class SitePlan:
     bytes: int
     score_bytes: int
     fusible: tuple[Fusible, ...] = ()
+    saved: int = 0
     resources: Taken = field(default_factory=dict)
     floors: tuple[Floor, ...] = ()
 
@@ -150,6 +152,7 @@ class _Planner:
             sum(costs[called][1] * count for called, count in counts.items()),
             max(scores for _, _, scores in costs.values()),
             calls[0].fusible,
+            sum(self._saved(called) * count for called, count in counts.items()),
         )
 
     def _cost(self, site: Site) -> tuple[int, int, int]:
@@ -158,6 +161,9 @@ class _Planner:
         moved = sum(number(type_bytes(type_, self.width), self.sizes) for type_ in types)
         scores = number(type_bytes(scores_type(site), self.width), self.sizes)
         return site_flops(site).at(self.sizes), moved, scores
+
+    def _saved(self, called: Site) -> int:
+        return number(saved_bytes(called, self.width), self.sizes)
 
     def _refuse(self, call: AttentionCall, verdicts: Sequence[Verdict]) -> NoReturn:
         notes = [Note(f"{each.backend}: {'; '.join(each.reasons)}") for each in verdicts]

@@ -15,6 +15,7 @@ from attnc.dsl.attention_text import domain_text, normaliser_text, reduction_tex
 if TYPE_CHECKING:
     from attnc.compiler.choice import Verdict
     from attnc.compiler.floors import Floor
+    from attnc.compiler.passes.fusible import Fusible
     from attnc.compiler.plan import SitePlan
 
 
@@ -27,10 +28,10 @@ def site_text(site: SitePlan) -> str:
         f"  {amount(site.flops)}FLOPs, {amount(site.bytes)}B read and written; the scores of one "
         f"call would take {amount(site.score_bytes)}B"
     )
-    lines += [
-        f"  {', '.join(each.names)} around {each.operand} could be fused, saving {each.bytes} B"
-        for each in site.fusible
-    ]
+    if what.attention.epilogue is not None:
+        result = scorelang.text(scorelang.simplify(what.attention.epilogue))
+        lines.append(f"  fused: the result is {result}, saving {amount(site.saved)}B")
+    lines += [f"  {_apart(each)}" for each in site.fusible]
     lines += [f"  {floor_text(each)}" for each in site.floors]
     width = max(len(verdict.backend) for verdict in site.verdicts)
     for verdict in site.verdicts:
@@ -39,6 +40,13 @@ def site_text(site: SitePlan) -> str:
     for target, kernels in site.resources.items():
         lines += [f"  {name} on {target}: {_taken(each)}" for name, each in kernels.items()]
     return "\n".join(lines)
+
+
+def _apart(work: Fusible) -> str:
+    what = f"{', '.join(work.names)} around {work.operand}"
+    if work.operand[0] in "kv":
+        return f"{what} stays apart: keys are read again for each tile of queries"
+    return f"{what} could be fused, saving {work.bytes} B"
 
 
 def site_rows(site: SitePlan) -> Iterator[dict[str, str]]:
@@ -73,6 +81,7 @@ def site_json(site: SitePlan) -> dict[str, object]:
         "flops": site.flops,
         "bytes": site.bytes,
         "score_bytes": site.score_bytes,
+        "saved": site.saved,
         "resources": site.resources,
         "floors": [asdict(each) for each in site.floors],
         "fusible": [{**asdict(each), "bytes": str(each.bytes)} for each in site.fusible],

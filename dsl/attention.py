@@ -56,6 +56,7 @@ class Coordinate:
     """`i` query, `j` key, `h` head (of q), `b` batch: int indices of the pair at hand.
 
     Until the domain is placed other names stand for what it gives, such as `slot` and FRACTIONS.
+    In an epilogue `c` is the channel of the result.
     """
 
     name: str
@@ -89,6 +90,16 @@ class L1:
 @dataclass(frozen=True, slots=True)
 class Weight:
     """`w`: the normalised weight of the pair, in a post expression only."""
+
+    @property
+    def type(self) -> str:
+        """Always `float`."""
+        return "float"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`o`: an element of the result, in an epilogue only."""
 
     @property
     def type(self) -> str:
@@ -139,7 +150,7 @@ class Among:
         return "bool"
 
 
-ScoreTree = Union[Constant, Extent, Coordinate, Dot, L1, Weight, Load, Apply, Among]
+ScoreTree = Union[Constant, Extent, Coordinate, Dot, L1, Weight, Result, Load, Apply, Among]
 
 
 # Domains: which pairs ---------------------------------------------------------------------
@@ -464,6 +475,8 @@ class Attention:
             after post; a row that sums to 0 stays. None for no row.
         given: the products are computed elsewhere: q is [b, h, n, m], `qk` its element, and the
             only source has no k operand (its type is that of the identity, [b, hk, m, m]).
+        epilogue: float tree of `o`, an element of `out`, and of elements `t[b, h, i, c]` of tensors
+            of its shape: what takes its place. It is recognised, not written in specs.
     """
 
     sources: tuple[Source, ...]
@@ -473,3 +486,4 @@ class Attention:
     outputs: tuple[str, ...] = ("out",)
     renormalise: ScoreTree | None = None
     given: bool = False
+    epilogue: ScoreTree | None = None

@@ -65,5 +65,6 @@ def reduction_text(attention: Attention, source: Source) -> str:
     Empty where they only multiply values.
     """
     post = "" if source.post is None else f", post = {text(simplify(source.post))}"
-    rows = attention.renormalise
-    return post + ("" if rows is None else f", renormalize = {text(simplify(rows))}")
+    rows, after = attention.renormalise, attention.epilogue
+    post += "" if rows is None else f", renormalize = {text(simplify(rows))}"
+    return post + ("" if after is None else f", then {text(simplify(after))}")

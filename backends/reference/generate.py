@@ -7,6 +7,7 @@ a softmax: half precision would round positions and biases. Weights return to th
 
 from __future__ import annotations
 
+from attnc.backends.epilogue import written
 from attnc.backends.formula import formula
 from attnc.backends.reference.normalise import lse, normalised, softmax
 from attnc.backends.reference.part import KEYS, QUERIES, Part
@@ -64,6 +65,9 @@ class Generator:
             self._score(number)
         parts = self._parts()
         out = self._out(parts)
+        if self._attention.epilogue is not None:
+            self._line(f"out = {out}")
+            out = written(self._function)
         if isinstance(self._attention.normaliser, SoftmaxBoth):
             self._back(parts[0])
         self._extras(parts)

@@ -18,6 +18,7 @@ from attnc.dsl.attention import (
     Load,
     Neighborhood,
     Ratio,
+    Result,
     ScoreTree,
     SoftmaxBoth,
     Source,
@@ -66,6 +67,17 @@ def gated(dim: int) -> Site:
 def windows(dim: int) -> Site:
     """Return shifted windows of 49 tokens with a learned term by distance."""
     return _on_grid(dim, Windows((7, 7), (3, 3), (1, 1), grid=_GRID))
+
+
+def followed(dim: int) -> Site:
+    """Return self attention whose result is added to, and gated by its own tensors."""
+    places = tuple(map(Coordinate, ("b", "h", "i", "c")))
+    nearby, gate = Load("nearby", places), Load("gate", places)
+    share = make("mul", gate, make("sigmoid", gate))
+    epilogue = make("mul", make("add", Result(), nearby), share)
+    stream = TensorType((BATCH, HEADS, LENGTH, dim))
+    site = _site(dim, _scaled(dim), {"nearby": stream, "gate": stream})
+    return replace(site, attention=replace(site.attention, epilogue=epilogue))
 
 
 def neighborhood(dim: int) -> Site:
@@ -126,6 +138,6 @@ def duplex(dim: int, stays: int) -> Site:
 
 
 EXAMPLES: tuple[Callable[[int], Site], ...] = (
-    causal, causal_table, shared_keys, gated, windows, neighborhood, fading, linear,
+    causal, causal_table, shared_keys, gated, followed, windows, neighborhood, fading, linear,
 )  # fmt: skip
 """By head dim; between them they have every kind of kernel, walk and tile."""

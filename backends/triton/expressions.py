@@ -17,6 +17,7 @@ from attnc.dsl.attention import (
     Dot,
     Extent,
     Load,
+    Result,
     ScoreTree,
     Weight,
 )
@@ -89,8 +90,14 @@ class Printer:
                 return self._apply(tree)
             case Weight():
                 return self._use("w")
+            case Result():
+                return self._use("result")
             case Among():
                 raise Unknown(f"kernels have nothing for `{text(tree)}`")
+
+    def know(self, tree: ScoreTree, name: str) -> None:
+        """Take a tree as computed already, under a name."""
+        self._known[tree] = name
 
     def assign(self, tree: ScoreTree, name: str) -> None:
         """Add a statement that gives the tree a name; what is written later uses the name."""

@@ -114,12 +114,14 @@ def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
     used = {"heads", "n"}.union(*(step.used for step in steps), *(each.used for each in walks))
     used |= {problem.group} - {""}
     used |= captures(each for stream in problem.streams for each in (stream.weight, stream.sink))
+    used |= problem.epilogue.used if problem.epilogue else set()
     doc = "One tile of queries against all its keys."
     contiguous = [*problem.parts, *problem.statistics, *problem.results[1:]]
     outputs = dict.fromkeys(["out", *contiguous])
     return kernel_text(
         problem, "forward", doc, problem.inputs, outputs, contiguous, used,
-        _body(problem, steps, walks), block_constants(problem.streams),
+        _body(problem, steps, walks),
+        (*block_constants(problem.streams), *(["KEEP"] if problem.epilogue else [])),
     )  # fmt: skip
 
 
@@ -139,10 +141,13 @@ def _joined(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[
         yield from each.lines
         yield step.visits(each)
     yield f"result = {problem.rule.result()}"
+    if "normal" in problem.results:  # laid out as the result is
+        kept = stored("result", "normal", problem.held.h, "rows", "n", problem.width, "out")
+        yield f"if KEEP:\n{indent(kept, '    ')}" if problem.epilogue else kept
     if problem.adds:
-        if "normal" in problem.results:  # laid out as the result is
-            yield stored("result", "normal", problem.held.h, "rows", "n", problem.width, "out")
         yield "result += added"
+    if problem.epilogue:
+        yield from problem.epilogue.lines()
     yield stored("result", "out", problem.held.h, "rows", "n", problem.width)
     yield from (_stored(problem, name) for name in problem.statistics)
 

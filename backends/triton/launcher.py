@@ -31,7 +31,7 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     yield from (read_function(problem, site, *read) for read in reads_of(problem, site).items())
     yield from functions
     yield kernel.definition()
-    kept = [f"{name}=None" for name in _parts(problem)]
+    kept = [f"{name}=None" for name in _parts(problem)] + ["keep"] * bool(problem.epilogue)
     body = [
         "batch, heads, n, _ = q.shape",
         f"out = token_rows(q, {problem.width})",
@@ -58,11 +58,15 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     body += [f"{name} = by_query(q)" for name in problem.deltas]
     rows = [each for each in problem.terms() if each.kind == "row"]
     body += [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
+    beside = problem.epilogue.outputs if problem.epilogue else []
+    body += [f"{name} = token_rows(q, {problem.width})" for name in beside]
     body += [
         f"grad_q = token_rows(q, {problem.dim})",
         *_choice(problem, "queries", _rows(problem), problem.blocks),
         kernel.launch(_query_grid(problem)),
     ]
+    if "grad_result" in beside:
+        body.append("grad_out = grad_result  # that of the result before what followed it")
     for stream in problem.turned:
         functions, kernel = keys(problem, stream)
         yield from functions
@@ -89,8 +93,7 @@ def _parts(problem: Problem) -> list[str]:
 
 def _rest(problem: Problem) -> list[str]:
     """Return statements that make room for the results besides `out`."""
-    made = {"normal": f"token_rows(q, {problem.width})"}
-    return [f"{name} = {made.get(name, 'by_query(q)')}" for name in problem.results[1:]]
+    return [f"{name} = {problem.fakes[name]}" for name in problem.results[1:]]
 
 
 def _choice(problem: Problem, kind: str, length: str, blocks: Blocks | None) -> list[str]:

@@ -91,7 +91,8 @@ def _launches(
     names.update(recorders, card_of=lambda q: card)
     try:
         inputs = [_meta(type_, dtype, sizes) for type_ in site_types(site)]
-        results = names[problem.private("launch")](*inputs)
+        keep = (True,) if problem.beside else ()
+        results = names[problem.private("launch")](*inputs, *keep)
         results = results if isinstance(results, tuple) else (results,)
         by_name = dict(zip(problem.results, results, strict=True))
         grads = (by_name[name] for name in problem.differentiable)

@@ -56,6 +56,14 @@ class Operation(Protocol):
         """Captured tensors that the loss reaches, by generated name in argument order."""
         ...
 
+    @property
+    def beside(self) -> Mapping[str, str]:
+        """Captured tensors in the form of the result -> their gradients as autograd has them.
+
+        With them the launcher takes `keep`: whether to leave what gradients need besides.
+        """
+        ...
+
     def private(self, name: str) -> str:
         """Return the name of a function of this site."""
         ...
@@ -63,7 +71,13 @@ class Operation(Protocol):
 
 def gradients(operation: Operation) -> list[str]:
     """Return names of all gradients, in the order of the arguments."""
-    return [f"grad_{name}" for name in (*operation.inputs, *operation.learned)]
+    names = (*operation.inputs, *operation.learned, *beside(operation))
+    return [f"grad_{name}" for name in names]
+
+
+def beside(operation: Operation) -> list[str]:
+    """Return tensors in the form of the result whose gradients the backward launcher gives."""
+    return [name for name, grad in operation.beside.items() if grad == f"grad_{name}"]
 
 
 def backward_arguments(operation: Operation) -> list[str]:

@@ -13,10 +13,11 @@ from functools import partial
 from hashlib import sha256
 from textwrap import indent, wrap
 
+from attnc.backends.epilogue import after, without_epilogue
 from attnc.backends.formula import formula
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.triton.layout import SKIP, WIDTH, call, define, listing, settled
-from attnc.backends.triton.operation import Operation, backward_arguments, gradients
+from attnc.backends.triton.operation import Operation, backward_arguments, beside, gradients
 from attnc.compiler.kernel import Backend, Kernel, Site, Target
 
 
@@ -25,7 +26,11 @@ def plain_kernel(fallback: Backend, problem: Operation, site: Site) -> Kernel:
     outputs = _plain_results(problem)
     attention = replace(site.attention, outputs=outputs)
     plain = replace(site, name=problem.private("plain"), attention=attention)
-    return fallback.build(plain, Target("cpu"))
+    if attention.epilogue is None:
+        return fallback.build(plain, Target("cpu"))
+    before = without_epilogue(replace(plain, name=problem.private("before")))
+    made = fallback.build(before, Target("cpu"))
+    return replace(made, source=f"{made.source.rstrip()}\n\n\n{after(plain, before)}")
 
 
 def operators(
@@ -52,11 +57,12 @@ def operators(
 def _fakes(problem: Operation) -> Iterator[str]:
     results = [problem.fakes[name] for name in problem.results]
     doc = "Shapes of the results."
-    yield _host(problem, "fake", problem.names.arguments, doc, [listing("return ", results)])
+    yield _host(problem, "fake", _arguments(problem), doc, [listing("return ", results)])
     widths = problem.widths
     lines = [f"grad_{name} = token_rows({name}, {widths[name]})" for name in problem.inputs]
     for number, name in enumerate(problem.learned):
         lines.append(f"grad_{name} = if_wanted(torch.empty_like({name}), wanted[{number}])")
+    lines += [f"grad_{name} = token_rows({name}, {name}.shape[-1])" for name in beside(problem)]
     lines.append(listing("return ", gradients(problem)))
     doc = "Shapes of the gradients."
     yield _host(problem, "backward_fake", backward_arguments(problem), doc, lines)
@@ -70,11 +76,12 @@ def _cpu(problem: Operation) -> str:
     values |= {name: _PLAIN[name] for name in given}
     returned = listing("return ", [values[name] for name in problem.results])
     lines = [f"{', '.join(given)} = {plain}", returned]
-    return _host(problem, "cpu", problem.names.arguments, "The result on the CPU.", lines)
+    return _host(problem, "cpu", _arguments(problem), "The result on the CPU.", lines)
 
 
 def _autograd(problem: Operation, namespace: str, with_plain: bool) -> Iterator[str]:
-    keep = [call("ctx.save_for_backward", ["*inputs", *_saved(problem)])]
+    inputs = "*inputs[:-1]" if problem.beside else "*inputs"
+    keep = [call("ctx.save_for_backward", [inputs, *_saved(problem)])]
     doc = "Keep what the backward pass needs."
     yield _host(problem, "save", ["ctx", "inputs", "output"], doc, keep)
     names = problem.names.arguments
@@ -87,7 +94,8 @@ def _autograd(problem: Operation, namespace: str, with_plain: bool) -> Iterator[
         passed.append("wanted")
     lines.append(call(f"grads = {_found(namespace, problem.private('backward_op'))}", passed))
     lines.append(listing("", gradients(problem), " = grads"))
-    lines.append(listing("return ", [_returned(problem, name) for name in names]))
+    returned = [_returned(problem, name) for name in _arguments(problem)]
+    lines.append(listing("return ", returned))
     yield _host(problem, "backward", ["ctx", *grads], "Gradients of all arguments.", lines)
 
 
@@ -127,7 +135,11 @@ def _on_the_cpu(problem: Operation) -> str:
     grads += ["None"] if "index" in results else []
     given = f"({', '.join(grads)})" if len(grads) > 1 else f"({grads[0]},)"
     passed = [plain, saved, "ctx.needs_input_grad", given]
-    return "if not grad_out.is_cuda:\n" + indent(call("return plain_gradients", passed, 2), "    ")
+    returned = call("return plain_gradients", passed, 2)
+    if problem.beside:  # the last argument is no tensor
+        passed[2] += "[:-1]"
+        returned = call("grads = plain_gradients", passed, 2) + "\nreturn *grads, None"
+    return "if not grad_out.is_cuda:\n" + indent(returned, "    ")
 
 
 def _returned(problem: Operation, name: str) -> str:
@@ -135,7 +147,12 @@ def _returned(problem: Operation, name: str) -> str:
         return f"grad_{name}"
     if name in problem.learned:
         return f"grad_{name} if wanted[{problem.learned.index(name)}] else None"
-    return "None"
+    return problem.beside.get(name, "None")
+
+
+def _arguments(problem: Operation) -> list[str]:
+    """Return the arguments of the operator."""
+    return [*problem.names.arguments, *(["keep"] if problem.beside else [])]
 
 
 def _registration(problem: Operation, namespace: str, with_plain: bool) -> str:
@@ -146,7 +163,7 @@ def _registration(problem: Operation, namespace: str, with_plain: bool) -> str:
     # Without plain torch the kernels serve every device, for Triton's interpreter.
     devices = ', device_types="cuda"' if with_plain else ""
     define_op = partial(_operator, namespace, devices)
-    forward = define_op(of("op"), of("launch"), problem.names.arguments, results)
+    forward = define_op(of("op"), of("launch"), _arguments(problem), results)
     backward = define_op(
         of("backward_op"), of("launch_backward"), backward_arguments(problem), grads
     )
@@ -170,7 +187,7 @@ def _operator(
     arguments: Sequence[str],
     results: Sequence[str],
 ) -> str:
-    types = {"wanted": "bool[]"}
+    types = {"wanted": "bool[]", "keep": "bool"}
     given = ", ".join(f"{types.get(each, 'Tensor')} {each}" for each in arguments)
     returned = results[0] if len(results) == 1 else f"({', '.join(results)})"
     schema = f"({given}) -> {returned}"
@@ -197,11 +214,12 @@ def _entry(problem: Operation, site: Site, namespace: str) -> str:
     function = TorchFunction(site)
     outputs = site.attention.outputs
     op = _found(namespace, problem.private("op"))
+    given = [*function.parameters, *(["torch.is_grad_enabled()"] if problem.beside else [])]
     if outputs == ("out",):
-        called = function.call(op, function.parameters, "return ")
+        called = function.call(op, given, "return ")
         return function.source(formula(site.attention), called + "[0]" * (len(problem.results) > 1))
     made = ", ".join(name if name in outputs else "_" for name in problem.results)
-    function.line(f"{made} = " + function.call(op, function.parameters, f"{made} = "))
+    function.line(f"{made} = " + function.call(op, given, f"{made} = "))
     return function.source(formula(site.attention), ", ".join(outputs))
 
 

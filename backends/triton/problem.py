@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from attnc.backends.triton.epilogue import Epilogue, epilogue_of
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.names import Names
 from attnc.backends.triton.orientation import HEADS_BY_KEYS, QUERIES_BY_KEYS, Orientation
@@ -33,6 +34,7 @@ class Problem:
             of all of them and so reads the keys once; empty where it holds one head.
         summed: whether each source is normalised alone and the results are added.
         with_lse: whether lse is a result of the entry.
+        epilogue: what becomes of the result, if anything.
     """
 
     name: str
@@ -46,11 +48,12 @@ class Problem:
     group: str
     summed: bool
     with_lse: bool
+    epilogue: Epilogue | None
 
     @property
     def held(self) -> Orientation:
         """How kernels hold a tile of queries by keys."""
-        return HEADS_BY_KEYS if self.group else QUERIES_BY_KEYS
+        return _held(self.group)
 
     def private(self, name: str) -> str:
         """Return the name of a function of this site."""
@@ -111,13 +114,15 @@ class Problem:
         """What the operator gives: `out`, then what is for its backward pass."""
         if self.summed:
             return ["out"]
-        normal = ["normal"] if self.adds and self.rule.centred else []
-        return ["out", *self.statistics, *normal]
+        kept = self.normal == "normal" and self.rule.centred
+        return ["out", *self.statistics, *(["normal"] if kept else [])]
 
     @property
     def fakes(self) -> Mapping[str, str]:
         """Result -> expression of an empty one."""
         made = dict.fromkeys(("out", "normal"), f"token_rows(q, {self.width})")
+        if self.epilogue:
+            made["normal"] = f"({made['normal']} if keep else q.new_empty(0))"
         return {name: made.get(name, "by_query(q)") for name in self.results}
 
     @property
@@ -127,21 +132,29 @@ class Problem:
 
     @property
     def normal(self) -> str:
-        """The result of what delta is the product with: out, less what post adds."""
-        return "normal" if self.adds else "out"
+        """The result of what delta is the product with: out, before what post or epilogue add."""
+        return "normal" if self.adds or self.epilogue else "out"
 
     @property
     def saved(self) -> list[str]:
-        """Results that the backward pass takes: `normal` is out without what post adds."""
+        """Results that the backward pass takes."""
         if self.summed or not self.rule.centred:
             return []
-        return self.results[self.adds :]
+        return self.results["normal" in self.results :]
 
     @property
     def learned(self) -> list[str]:
         """Captured tensors that the loss reaches, by generated name in argument order."""
         reached = {load.tensor for each in self.terms() for load in each.reads}
         return [each.name for each in self.names.tensors.values() if each.tensor in reached]
+
+    @property
+    def beside(self) -> Mapping[str, str]:
+        """Captured tensors in the form of the result -> their gradients as autograd has them.
+
+        With them the launcher takes `keep`: whether to leave what gradients need besides.
+        """
+        return self.epilogue.gradients if self.epilogue else {}
 
     def terms(self) -> Iterator[Term]:
         """Yield the terms of all streams."""
@@ -159,7 +172,8 @@ class Problem:
     def shared(self) -> list[str]:
         """Return sources of device functions from the table of functions, each once."""
         each = (block for s in self.faces() for f in s.formulas() for block in f.shared)
-        return list(dict.fromkeys(each))
+        after = self.epilogue.shared if self.epilogue else []
+        return list(dict.fromkeys([*each, *after]))
 
 
 def digest(site: Site, reserved: frozenset[str] = frozenset()) -> Problem:
@@ -188,10 +202,16 @@ def digest(site: Site, reserved: frozenset[str] = frozenset()) -> Problem:
     with_lse = "lse" in attention.outputs
     rule = rule_of(attention.normaliser)
     assert rule is not None, "refused before"
+    group = _group(site, streams)
+    after = epilogue_of(attention.epilogue, names, width, _held(group).h)
     return Problem(
-        site.name, names, dim, width, streams, turned, tuple(derived), rule,
-        _group(site, streams), summed, with_lse,
+        site.name, names, dim, width, streams, turned, tuple(derived), rule, group, summed,
+        with_lse, after,
     )  # fmt: skip
+
+
+def _held(group: str) -> Orientation:
+    return HEADS_BY_KEYS if group else QUERIES_BY_KEYS
 
 
 def _group(site: Site, streams: Sequence[Stream]) -> str:

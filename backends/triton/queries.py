@@ -99,13 +99,15 @@ def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
     used |= captures([problem.late_slope, *(each.weight for each in problem.streams)])
     used |= captures(each.sink for each in problem.streams)
     used |= captures(each.slope for each in terms if each.of in ("weight", "sink"))
+    used |= problem.epilogue.used_back if problem.epilogue else set()
+    beside = problem.epilogue.outputs if problem.epilogue else []
     leaves = "; leaves delta as well" if problem.deltas else ""
     return kernel_text(
         problem,
         "queries",
         f"Gradient of q for one tile of queries{leaves}.",
         inputs=[*problem.inputs, *results, *lse, *grads],
-        outputs=["grad_q", *sums_kept],
+        outputs=["grad_q", *beside, *sums_kept],
         contiguous=[*lse, "grad_lse", *sums_kept],
         used=used,
         body=_body(problem, steps, walks),
@@ -139,6 +141,8 @@ def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[st
 
 def _joined_delta(problem: Problem) -> Iterator[str]:
     yield f"out_tile = {rows_of(problem.normal, problem.held.h, 'i', problem.width)}"
+    if problem.epilogue:
+        yield from problem.epilogue.backward()
     yield f"delta_tile = {_ROWSUM.format('out_tile')}"
     if problem.with_lse:
         yield "delta_tile -= tl.load(grad_lse + at + i)"

@@ -10,7 +10,7 @@ from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.problem import walks
 from attnc.backends.triton.rules import affine, rule_of
 from attnc.compiler.kernel import Site, Target
-from attnc.dsl.attention import Among, Constant, RoutedRegions, Source
+from attnc.dsl.attention import Among, Constant, RoutedRegions, SoftmaxKeys, Source
 from attnc.dsl.attention_text import normaliser_text
 from attnc.dsl.scorelang import allowed, coordinates, has_dot, subtrees
 
@@ -51,7 +51,18 @@ def _of_weights(site: Site) -> Iterator[str]:
         adds = any(parts is not None and parts[1] != ZERO for parts in map(affine, posts))
         if adds and attention.join == "sum" and len(attention.sources) > 1:
             yield "a post expression adds to the weights of sources that are summed"
+    yield from _of_epilogue(site)
     yield from beyond_products(site)
+
+
+def _of_epilogue(site: Site) -> Iterator[str]:
+    attention = site.attention
+    summed = attention.join == "sum" or attention.sources[0].weight is not None
+    changed = any(source.post is not None for source in attention.sources)
+    if attention.epilogue is not None and (
+        not isinstance(attention.normaliser, SoftmaxKeys) or summed or changed
+    ):
+        yield "what follows its result stands apart unless that is one softmax and a sum"
 
 
 def _of_shapes(site: Site) -> Iterator[str]:

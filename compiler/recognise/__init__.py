@@ -14,6 +14,8 @@ from attnc.compiler.recognise.around import windows_around
 from attnc.compiler.recognise.concatenated import concatenated_keys
 from attnc.compiler.recognise.duplex import duplex
 from attnc.compiler.recognise.early import early_windows
+from attnc.compiler.recognise.early_gathers import early_gathers
+from attnc.compiler.recognise.epilogues import epilogues
 from attnc.compiler.recognise.gathered import gathered_keys
 from attnc.compiler.recognise.joined import joined_contexts
 from attnc.compiler.recognise.products import products
@@ -23,8 +25,8 @@ from attnc.compiler.recognise.windows import windows_in_batch
 from attnc.dsl.graph import Graph
 
 RECOGNISERS: tuple[Recogniser, ...] = (
-    products, reused_maps, duplex, early_windows, windows_in_batch, windows_around, gathered_keys,
-    joined_contexts, concatenated_keys,
+    products, reused_maps, duplex, early_windows, windows_in_batch, windows_around, early_gathers,
+    gathered_keys, joined_contexts, concatenated_keys, epilogues,
 )  # fmt: skip
 """All, in order: an attention that one has found may be improved by the next."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from attnc.dsl.arithmetic import ArithmeticFault
-from attnc.dsl.attention import L1, Apply, Constant, Dot, Load, ScoreTree, Weight
+from attnc.dsl.attention import L1, Apply, Constant, Dot, Load, Result, ScoreTree, Weight
 from attnc.dsl.scorelang.construct import apply
 from attnc.dsl.scorelang.functions import FUNCTIONS, HOLES
 from attnc.dsl.scorelang.simplify import make, simplify
 from attnc.dsl.scorelang.terms import instantiate, term
 
 
-def derivative(tree: ScoreTree, wrt: Dot | L1 | Load | Weight) -> ScoreTree:
+def derivative(tree: ScoreTree, wrt: Dot | L1 | Load | Weight | Result) -> ScoreTree:
     """Return d tree / d wrt, pair by pair: a simplified float tree.
 
     Other loads of the same tensor count as constants; sum over all of them for its gradient.
@@ -19,7 +19,7 @@ def derivative(tree: ScoreTree, wrt: Dot | L1 | Load | Weight) -> ScoreTree:
     return _derivative(simplify(tree), wrt)
 
 
-def _derivative(tree: ScoreTree, wrt: Dot | L1 | Load | Weight) -> ScoreTree:
+def _derivative(tree: ScoreTree, wrt: Dot | L1 | Load | Weight | Result) -> ScoreTree:
     if tree == wrt:
         return Constant(1.0)
     if not isinstance(tree, Apply) or tree.type != "float":

@@ -16,6 +16,7 @@ from attnc.dsl.attention import (
     Dot,
     Extent,
     Load,
+    Result,
     ScoreTree,
     Weight,
 )
@@ -58,6 +59,8 @@ def _text(tree: ScoreTree) -> str:
             return "l1(q, k)"
         case Weight():
             return "w"
+        case Result():
+            return "o"
         case Load(tensor, ()):
             return tensor
         case Load(tensor, indices):

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from attnc.dsl.attention import L1, Among, Apply, Coordinate, Dot, Extent, Load, ScoreTree, Weight
+from attnc.dsl.attention import (
+    L1,
+    Among,
+    Apply,
+    Coordinate,
+    Dot,
+    Extent,
+    Load,
+    Result,
+    ScoreTree,
+    Weight,
+)
 from attnc.dsl.dims import Size, substitute
 
 COORDINATES = ("b", "h", "i", "j")
@@ -65,7 +76,8 @@ def has_weight(tree: ScoreTree) -> bool:
 
 def is_scalar(tree: ScoreTree) -> bool:
     """Say whether the tree has one value for all pairs and needs no tensor."""
-    return not any(isinstance(part, (Coordinate, Dot, L1, Weight, Load)) for part in subtrees(tree))
+    varying = (Coordinate, Dot, L1, Weight, Result, Load)
+    return not any(isinstance(part, varying) for part in subtrees(tree))
 
 
 def replaced(tree: ScoreTree, change: Callable[[ScoreTree], ScoreTree]) -> ScoreTree:

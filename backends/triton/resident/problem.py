@@ -217,6 +217,11 @@ class Resident:
         """Captured tensors that the loss reaches, by generated name in argument order."""
         return self.base.learned if self.has_slope else []
 
+    @property
+    def beside(self) -> Mapping[str, str]:
+        """No tensor is in the form of the result."""
+        return {}
+
 
 def stand_in(site: Site) -> Site:
     """Return a site of one plain row of weights with the same scores, for what they share."""

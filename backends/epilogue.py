@@ -1,0 +1,53 @@
+"""What becomes of the result of an attention, in plain torch and the result's own dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from attnc.backends.formula import formula
+from attnc.backends.torch_function import TorchFunction
+from attnc.backends.torch_scores import ScoreWriter
+from attnc.compiler.kernel import Site
+from attnc.dsl.attention import Result
+from attnc.dsl.scorelang import loads, simplify, text
+
+
+def beyond_result(site: Site) -> Iterator[str]:
+    """Yield why a kernel that gives the result as it is does not serve a site."""
+    tree = site.attention.epilogue
+    if tree is not None:
+        yield f"it gives the result as it is, not {text(simplify(tree))}"
+
+
+def without_epilogue(site: Site) -> Site:
+    """Return the site that gives the result as it is."""
+    tree, names = site.attention.epilogue, site.attention.tensors
+    beside = set() if tree is None else set(loads(tree))
+    kept = {
+        name: type_ for name, type_ in zip(names, site.tensors, strict=True) if name not in beside
+    }
+    attention = replace(site.attention, tensors=tuple(kept), epilogue=None)
+    return replace(site, attention=attention, tensors=tuple(kept.values()))
+
+
+def written(function: TorchFunction) -> str:
+    """Return the epilogue of a site as a torch expression of `out` and its tensors."""
+    tree = function.site.attention.epilogue
+    assert tree is not None
+    function.known[0][Result()] = "out"
+    for name, (element,) in loads(tree).items():
+        function.known[0][element] = function.tensor(name)
+    return ScoreWriter(function, 0).floating(tree)
+
+
+def after(site: Site, before: Site) -> str:
+    """Return a function for a site that calls the one for its result as it is."""
+    function = TorchFunction(site)
+    beside = {function.tensor(name) for name in loads(site.attention.epilogue or Result())}
+    given = [name for name in function.parameters if name not in beside]
+    outputs = site.attention.outputs
+    ahead = f"{', '.join(outputs)} = "
+    function.line(ahead + function.call(before.name, given, ahead))
+    returned = ", ".join(written(function) if name == "out" else name for name in outputs)
+    return function.source(formula(site.attention), returned)
