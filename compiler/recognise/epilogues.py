@@ -20,7 +20,7 @@ def epilogues(node: Node, block: Block) -> Edits | None:
     """Recognise `f(o, t)` that alone reads a result, t being a tensor of its shape.
 
     Between the two the heads may be merged, as `rearrange` does. The attention then stands where
-    `f` did. None unless the backend that computes it does that as well.
+    `f` did. None unless the kernel that computes it does that as well.
     """
     if node.op != "attend" or node.train or block.target.kind == "cpu":
         return None
@@ -38,7 +38,8 @@ def epilogues(node: Node, block: Block) -> Edits | None:
     back = [] if heads is None else [_apart(heads, *each) for each in tensors.items()]
     beside = [each.results[0] for each in back] or [*tensors.values()]
     attend = _attend(node, tree, dict(zip(tensors, beside, strict=True)))
-    if not block.backend(node) == block.backend(attend) == FUSING:
+    verdict = block.verdict(node)
+    if verdict is None or verdict.backend != FUSING or block.verdict(attend) != verdict:
         return None
     if heads is None:
         return {node: (), last: [replace(attend, results=(*last.results, *node.results[1:]))]}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Union, cast
 
-from attnc.compiler.choice import choose
+from attnc.compiler.choice import Verdict, choose
 from attnc.compiler.kernel import Backend, Target
 from attnc.compiler.sites import site_of
 from attnc.dsl.graph import Arg, Body, Graph, Node, Value
@@ -78,9 +78,14 @@ class Block:
 
     def backend(self, attend: Node) -> str | None:
         """Return the name of the backend that would compute an attention."""
+        verdict = self.verdict(attend)
+        return None if verdict is None else verdict.backend
+
+    def verdict(self, attend: Node) -> Verdict | None:
+        """Return what the backend that would compute an attention says of it."""
         machine = self.machine
         verdicts = choose(site_of(attend), self.target, machine.backends, machine.asked)
-        return next((verdict.backend for verdict in verdicts if verdict.chosen), None)
+        return next((verdict for verdict in verdicts if verdict.chosen), None)
 
 
 Recogniser = Callable[[Node, Block], Union[Sequence[Node], Edits, None]]
