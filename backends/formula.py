@@ -58,6 +58,15 @@ def beyond_softmax(site: Site) -> Iterator[str]:
 
 def beyond_products(site: Site) -> Iterator[str]:
     """Yield why a kernel for weights of q . k does not serve a site, whatever its normaliser."""
+    yield from beyond_weights(site)
+    yield from beyond_tiles(site)
+
+
+def beyond_weights(site: Site) -> Iterator[str]:
+    """Yield why a kernel for weights of q and k, and their sums, does not serve a site.
+
+    Normalisers and which pairs there are do not count, nor outputs that the kernel may judge.
+    """
     attention = site.attention
     if attention.given:
         yield "it computes q . k itself; here the products are given"
@@ -66,7 +75,6 @@ def beyond_products(site: Site) -> Iterator[str]:
     beyond = [name for name in ("index", "received", "back") if name in attention.outputs]
     if beyond:
         yield f"it does not give {' or '.join(beyond)}"
-    yield from beyond_tiles(site)
 
 
 def beyond_tiles(site: Site) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""The Triton backend: generated kernels, forward and backward, of one of three templates.
+"""The Triton backend: generated kernels, forward and backward, of one of four templates.
 
-The resident template keeps one side in a tile and streams the other once; that of linear attention
-sums over keys first; the third walks tiles of keys by tiles of queries.
+That of gathered rows reads the keys that each query has a list of; the resident one keeps one side
+in a tile and streams the other once; that of linear attention sums over keys first; the last walks
+tiles of keys by tiles of queries.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from attnc.backends.formula import formula
 from attnc.backends.triton import shared
 from attnc.backends.triton.configs import tile_table, tiles_for
+from attnc.backends.triton.gathered import template as gathered
+from attnc.backends.triton.gathered.problem import Gathered
 from attnc.backends.triton.launcher import FULL, backward_launcher, forward_launcher
 from attnc.backends.triton.linear import template as linear
 from attnc.backends.triton.operation import Operation
@@ -47,6 +50,8 @@ class TritonBackend:
         if by_sums(site):
             return Yes(tuple(linear.reasons_for(site)))
         problem = prepared(site)
+        if isinstance(problem, Gathered):
+            return Yes(tuple(gathered.reasons_for(problem)))
         if isinstance(problem, Resident):
             return Yes(tuple(template.reasons_for(problem, site)))
         return Yes((*_reasons_for(problem, target), *linear.objections(site)))
@@ -74,6 +79,8 @@ class TritonBackend:
 def _parts(site: Site, targets: Sequence[Target], with_plain: bool) -> tuple[Operation, list[str]]:
     """Return a site prepared by its template, and the sources up to the operators."""
     problem = prepared(site)
+    if isinstance(problem, Gathered):
+        return problem, gathered.parts(problem, site, targets, with_plain)
     if isinstance(problem, Resident):
         return problem, template.parts(problem, targets, with_plain)
     widest, kernels = max(problem.dim, problem.width), [*_kernels(problem, site)]

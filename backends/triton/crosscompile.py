@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import triton
@@ -44,12 +45,14 @@ class Resources:
         spills: instructions that move registers to memory and back.
         shared: bytes of shared memory per program.
         tensor_core: matrix instructions.
+        products: of tiles, which are to become such instructions.
     """
 
     registers: int
     spills: int
     shared: int
     tensor_core: int
+    products: int
 
 
 def cross_compile(
@@ -100,7 +103,7 @@ def over_budget(
         found.append(f"{resources.spills} spill instructions")
     if resources.shared > limit:
         found.append(f"{resources.shared} bytes of shared memory, of {limit}")
-    if dtype.itemsize == 2 and not resources.tensor_core:
+    if dtype.itemsize == 2 and resources.products and not resources.tensor_core:
         found.append("no tensor core instructions")
     return found
 
@@ -111,7 +114,7 @@ def resources_of(made: CompiledKernel, target: Target) -> Resources:
     return read(made.asm, made.metadata.shared)
 
 
-def _of_nvidia(asm: Mapping[str, bytes], shared: int) -> Resources:
+def _of_nvidia(asm: Mapping[str, Any], shared: int) -> Resources:
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(asm["cubin"])
@@ -122,13 +125,17 @@ def _of_nvidia(asm: Mapping[str, bytes], shared: int) -> Resources:
         )
     registers = max(int(found) for found in re.findall(r"REG:(\d+)", usage.stdout))
     spills, products = len(_SPILL.findall(code.stdout)), len(_TENSOR_CORE.findall(code.stdout))
-    return Resources(registers, spills, shared, products)
+    return Resources(registers, spills, shared, products, _products(asm))
 
 
-def _of_amd(asm: Mapping[str, str], shared: int) -> Resources:
+def _of_amd(asm: Mapping[str, Any], shared: int) -> Resources:
     text = asm["amdgcn"]
     registers, spills = (
         max(int(found) for found in re.findall(rf"\.{name}:\s+(\d+)", text))
         for name in ("vgpr_count", "vgpr_spill_count")
     )
-    return Resources(registers, spills, shared, text.count("v_mfma"))
+    return Resources(registers, spills, shared, text.count("v_mfma"), _products(asm))
+
+
+def _products(asm: Mapping[str, str]) -> int:
+    return asm["ttir"].count("tt.dot ")

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import (
+    L1,
     All,
     Attention,
+    Bilinear,
     Causal,
     Constant,
     Coordinate,
@@ -19,6 +21,8 @@ from attnc.dsl.attention import (
     Neighborhood,
     Ratio,
     Result,
+    RoutedKeys,
+    Sampled,
     ScoreTree,
     SoftmaxBoth,
     Source,
@@ -102,6 +106,34 @@ def linear(dim: int) -> Site:
     return replace(site, attention=attention)
 
 
+def chosen(dim: int) -> Site:
+    """Return attention to the 64 keys that an index names for each query, with a learned gate."""
+    index = Load("index", (Coordinate("b"), Coordinate("h")), "int")
+    score = make("add", _scaled(dim), Load("gate", (Coordinate("h"), Coordinate("j"))))
+    tensors = {
+        "index": TensorType((BATCH, HEADS, LENGTH, 64), "int"),
+        "gate": TensorType((HEADS, LENGTH)),
+    }
+    site = _site(dim, score, tensors)
+    source = replace(
+        site.attention.sources[0], domain=RoutedKeys(index, 64, Grid((LENGTH,), (LENGTH,)))
+    )
+    return replace(site, attention=replace(site.attention, sources=(source,)))
+
+
+def sampled(dim: int) -> Site:
+    """Return distances to the 16 keys around a centre of each query and head, corners mixed."""
+    centre = Load("centre", (Coordinate("b"), Coordinate("h"), Coordinate("i")))
+    score = make("mul", L1(), Constant(-(dim**-0.5)))
+    stream = TensorType((BATCH, HEADS, 56 * 56, dim))
+    source = Source(Sampled(centre, (1, 1), _GRID), score)
+    attention = Attention(
+        (source,), normaliser=Bilinear(), tensors=("centre",), outputs=("out", "slot_weights")
+    )
+    centres = TensorType((BATCH, HEADS, 56 * 56, 2))
+    return Site("attend", attention, stream, ((stream, stream),), (centres,))
+
+
 def _on_grid(dim: int, domain: Windows | Neighborhood) -> Site:
     distances = (
         make("sub", *(along(token, _GRID.queries, axis) for token in "ij")) for axis in range(2)
@@ -139,5 +171,6 @@ def duplex(dim: int, stays: int) -> Site:
 
 EXAMPLES: tuple[Callable[[int], Site], ...] = (
     causal, causal_table, shared_keys, gated, followed, windows, neighborhood, fading, linear,
+    chosen, sampled,
 )  # fmt: skip
 """By head dim; between them they have every kind of kernel, walk and tile."""

@@ -27,17 +27,18 @@ from attnc.dsl.scorelang import (
     at_least,
     coordinates,
     fill,
-    has_dot,
     interval,
     make,
+    reads_pair,
     size_tree,
     text,
 )
 from attnc.dsl.scorelang.ranges import Interval
 
 LOG2_E = log2(e)
-VARIABLES = ("qk", "w", "b", "h", "i", "j", "slot_i", "slot_j")
-"""Per pair: `qk` and the weight `w` [i, j]; `b`, `h` int64 scalars; the others int32 of two axes.
+VARIABLES = ("qk", "l1", "w", "b", "h", "i", "j", "slot_i", "slot_j")
+"""Per pair: `qk`, `l1` and the weight `w` [i, j]; `b`, `h` int64 scalars; the others int32 of two
+axes.
 
 `slot_i` and `slot_j` are the slots in a block that hold query and key.
 """
@@ -80,7 +81,7 @@ class Printer:
             case Coordinate(name):
                 return self._use(name)
             case L1():
-                raise ValueError("l1(q, k) is refused")
+                return self._use("l1")
             case Dot():
                 return self._use("qk")
             case Load(tensor, indices):
@@ -272,4 +273,4 @@ def in_bits(score: ScoreTree) -> ScoreTree:
 
 def is_even(tree: ScoreTree) -> bool:
     """Say whether a tree is one number for all pairs of a head."""
-    return not has_dot(tree) and coordinates(tree) <= {"b", "h"}
+    return not reads_pair(tree) and coordinates(tree) <= {"b", "h"}

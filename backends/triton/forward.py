@@ -42,7 +42,8 @@ from attnc.backends.triton.tiles import Walk, over_keys, walk
 def forward(problem: Problem) -> tuple[list[str], KernelText]:
     """Return the device functions of the forward kernel, and the kernel itself."""
     steps = [_step(problem, stream) for stream in problem.streams]
-    return [each.definition() for each in steps], _kernel(problem, steps)
+    walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
+    return [each.definition() for each in steps], forward_kernel(problem, steps, walks)
 
 
 def _step(problem: Problem, stream: Stream) -> Step:
@@ -65,7 +66,7 @@ def _step(problem: Problem, stream: Stream) -> Step:
             [*kept(stream, held, f"(cols < {m})[None, :]"), only_kept("s", rule.outside)],
         ),
         f"v_tile = {rows_of(v, key_head(stream, held), 'near', problem.width)}",
-        *rule.add,
+        *rule.adding(),
         *_shared(stream),
         f"acc = {product('p.to(v_tile.dtype)', 'v_tile', rule.carried)}",
         *_extra(stream),
@@ -109,8 +110,8 @@ def _extra(stream: Stream) -> Iterator[str]:
         yield f"added = {product('extra.to(v_tile.dtype)', 'v_tile', 'added')}"
 
 
-def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
-    walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
+def forward_kernel(problem: Problem, steps: list[Step], walks: list[Walk]) -> KernelText:
+    """Return the kernel that walks the keys of each stream step by step."""
     used = {"heads", "n"}.union(*(step.used for step in steps), *(each.used for each in walks))
     used |= {problem.group} - {""}
     used |= captures(each for stream in problem.streams for each in (stream.weight, stream.sink))

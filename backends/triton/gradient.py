@@ -59,18 +59,28 @@ def score_gradient(
         values: whether `p` becomes what values are multiplied by, before pairs outside leave it.
     """
     computed = formulas(stream, slopes, values)
-    share = literal(stream.share, "share")
-    weight = literal(stream.weight, "weight")
-    lines = [
+    return [
         *([f"qk = {held.product}"] if needs_product(computed) else []),
         *([] if placed else axes(stream, computed, held)),
         *scores(stream),
+        *weight_gradient(rule, stream, slopes, held, values),
+    ]
+
+
+def weight_gradient(
+    rule: Rule, stream: Stream, slopes: Slopes, held: Orientation, values: bool = False
+) -> list[str]:
+    """Return the statements of `score_gradient` that come after the scores."""
+    computed = formulas(stream, slopes, values)
+    share = literal(stream.share, "share")
+    weight = literal(stream.weight, "weight")
+    lines = [
         *rule.weights(held.per_query),
         f"dp = {held.grad_product}",
         *([f"dp = dp * {weight}"] if weight else []),
         *(["w = p"] if "w" in variables(computed) else []),
         *assigned(stream.share, "share"),
-        f"ds = {rule.pull(held.per_query, times('dp', share))}",
+        rule.pull(held.per_query, times("dp", share)),
         *(line for name, each in slopes.items() for line in assigned(each.formula, name)),
     ]
     if values and share:
@@ -84,10 +94,15 @@ def nothing_outside(
     stream: Stream, slopes: Slopes, held: Orientation, inside: str = "", also: str = ""
 ) -> list[str]:
     """Return statements that leave nothing of pairs outside, infinite slopes included."""
+    return [*kept(stream, held, inside), *only_inside(slopes, also)]
+
+
+def only_inside(slopes: Slopes, also: str = "") -> list[str]:
+    """Return the statements of `nothing_outside` that come after the mask."""
     uneven = [name for name, each in slopes.items() if is_uneven(each.formula)]
     weights = ["dp"] if any(each.base == "dp" for each in slopes.values()) else []
     names = [*([also] if also else []), *weights, "ds", *uneven]
-    return [*kept(stream, held, inside), *map(only_kept, names)]
+    return [*map(only_kept, names)]
 
 
 def sums(slopes: Slopes, along: str = "tl.sum({}, 1)") -> list[str]:
@@ -102,6 +117,11 @@ def sums(slopes: Slopes, along: str = "tl.sum({}, 1)") -> list[str]:
 
 def through(slopes: Slopes, other: str, into: str) -> list[str]:
     """Return statements that add d loss / d qk, as far as slopes of it are given, by `other`."""
+    return [*to_product(slopes), f"{into} = {product(f'ds.to({other}.dtype)', other, into)}"]
+
+
+def to_product(slopes: Slopes) -> list[str]:
+    """Return statements that make `ds` d loss / d qk, as far as slopes of it are given."""
     lines = []
     if "slope" in slopes:
         factor = literal(slopes["slope"].formula, "slope")
@@ -109,7 +129,7 @@ def through(slopes: Slopes, other: str, into: str) -> list[str]:
     if "post_slope" in slopes:
         factor = literal(slopes["post_slope"].formula, "post_slope")
         lines.append(f"ds = ds + {times('dp', factor)}")
-    return [*lines, f"{into} = {product(f'ds.to({other}.dtype)', other, into)}"]
+    return lines
 
 
 def of_rows(names: list[str], at: str) -> list[str]:

@@ -47,8 +47,16 @@ class KernelText:
         parameters = [*self.pointers, *(f"{each}_strides" for each in self.strided), *self.sizes]
         lengths = [f'"{each}"' for each in self.sizes if not each.startswith(_STEADY)]
         decorator = f"@jit(do_not_specialize=[{', '.join(lengths)}])"
-        parameters += [f"{each}: tl.constexpr" for each in (*CONSTANTS, *self.constants)]
+        parameters += [f"{each}: tl.constexpr" for each in (*self._read, *self.constants)]
         return define(self.name, parameters, self.doc, self.body, decorator)
+
+    @property
+    def _read(self) -> tuple[str, ...]:
+        """Those of `CONSTANTS` that it reads: one that multiplies no tiles has no precision."""
+        return tuple(
+            each for each in CONSTANTS
+            if each != "PRECISION" or any("PRECISION" in block for block in self.body)
+        )  # fmt: skip
 
     def launch(self, grid: str, depth: int = 1) -> str:
         """Return the launcher's statements, which read `block_i, block_j, warps, stages`.
@@ -61,7 +69,7 @@ class KernelText:
             *self.pointers,
             *(f"{each}.stride()" for each in self.strided),
             *(self.names.host(each) for each in self.sizes),
-            *CONSTANTS.values(),
+            *(CONSTANTS[each] for each in self._read),
             *(each.lower() for each in self.constants),
             *OPTIONS,
         ]

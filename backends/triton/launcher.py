@@ -31,15 +31,15 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     yield from (read_function(problem, site, *read) for read in reads_of(problem, site).items())
     yield from functions
     yield kernel.definition()
-    kept = [f"{name}=None" for name in _parts(problem)] + ["keep"] * bool(problem.epilogue)
+    kept = [f"{name}=None" for name in part_names(problem)] + ["keep"] * bool(problem.epilogue)
     body = [
         "batch, heads, n, _ = q.shape",
         f"out = token_rows(q, {problem.width})",
-        *_rest(problem),
+        *rest(problem),
         *copies(problem, site, problem.streams),
         *_routes(problem, backward=False),
-        *_choice(problem, "forward", _rows(problem), problem.blocks),
-        kernel.launch(_query_grid(problem)),
+        *choice(problem, "forward", _rows(problem), problem.blocks),
+        kernel.launch(query_grid(problem)),
         f"return {', '.join(problem.results)}",
     ]
     doc = "Launch the forward kernel."
@@ -53,7 +53,7 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     functions, kernel = queries(problem)
     yield from functions
     yield kernel.definition()
-    body = ["batch, heads, n, _ = q.shape", *_recomputed(problem)]
+    body = ["batch, heads, n, _ = q.shape", *recomputed(problem)]
     body += [*copies(problem, site, problem.faces()), *_routes(problem, backward=True)]
     body += [f"{name} = by_query(q)" for name in problem.deltas]
     rows = [each for each in problem.terms() if each.kind == "row"]
@@ -62,8 +62,8 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     body += [f"{name} = token_rows(q, {problem.width})" for name in beside]
     body += [
         f"grad_q = token_rows(q, {problem.dim})",
-        *_choice(problem, "queries", _rows(problem), problem.blocks),
-        kernel.launch(_query_grid(problem)),
+        *choice(problem, "queries", _rows(problem), problem.blocks),
+        kernel.launch(query_grid(problem)),
     ]
     if "grad_result" in beside:
         body.append("grad_out = grad_result  # that of the result before what followed it")
@@ -87,16 +87,17 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     )  # fmt: skip
 
 
-def _parts(problem: Problem) -> list[str]:
+def part_names(problem: Problem) -> list[str]:
+    """Return what the forward launcher takes to leave each summed source's own result in."""
     return [*problem.parts, *problem.statistics] if problem.parts else []
 
 
-def _rest(problem: Problem) -> list[str]:
+def rest(problem: Problem) -> list[str]:
     """Return statements that make room for the results besides `out`."""
     return [f"{name} = {problem.fakes[name]}" for name in problem.results[1:]]
 
 
-def _choice(problem: Problem, kind: str, length: str, blocks: Blocks | None) -> list[str]:
+def choice(problem: Problem, kind: str, length: str, blocks: Blocks | None) -> list[str]:
     """Return statements that choose tiles, and how many blocks they hold."""
     if blocks is not None:
         length = _on_host(blocks.own.slots, problem.names)
@@ -126,7 +127,8 @@ def _routes(problem: Problem, backward: bool) -> list[str]:
     return lines
 
 
-def _query_grid(problem: Problem) -> str:
+def query_grid(problem: Problem) -> str:
+    """Return the number of tiles of queries."""
     heads, tiles = "heads", f"triton.cdiv({_rows(problem)}, block_i)"
     if problem.group:
         heads = f"{problem.streams[0].own('k')}.shape[1]"
@@ -160,13 +162,13 @@ def _on_host(size: str, names: Names) -> str:
     return size if size.isdigit() else names.host(size)
 
 
-def _recomputed(problem: Problem) -> list[str]:
+def recomputed(problem: Problem) -> list[str]:
     """Return statements that find each summed source's own result: the forward pass once more."""
     if not problem.parts:
         return []
     made = [f"{part} = token_rows(q, {problem.width})" for part in problem.parts]
     made += [f"{name} = by_query(q)" for name in problem.statistics]
-    arguments = [*problem.names.arguments, *_parts(problem)]
+    arguments = [*problem.names.arguments, *part_names(problem)]
     return [*made, call(problem.private("launch"), arguments)]
 
 
@@ -177,7 +179,7 @@ def _keys_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
         f"grad_{k} = token_rows({k}, {problem.dim})",
         f"grad_{v} = token_rows({v}, {problem.width})",
         *(f"{each} = by_query(q, batch, heads, 1, {k}.shape[2])" for each in buffers),
-        *_choice(problem, "keys", f"{k}.shape[2]", stream.blocks),
+        *choice(problem, "keys", f"{k}.shape[2]", stream.blocks),
         launched,
     ]
 
@@ -196,7 +198,7 @@ def _pairs_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
     by_batch = any(each.by_batch for each in terms)
     span = alone if by_batch else f"max(1, triton.cdiv({items} * tiles, {BUSY}))"
     lines = [
-        *_choice(problem, "pairs", n, None),
+        *choice(problem, "pairs", n, None),
         f"tiles = {' * '.join(of)} * triton.cdiv({n}, block_i) * triton.cdiv({m}, block_j)",
         f"span = {span}",
         f"parts = triton.cdiv({items}, span)",

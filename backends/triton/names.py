@@ -23,6 +23,7 @@ RESERVED = frozenset({
     "slot", "slots", "slot_i", "slot_j", "slots_i", "slots_j", "token", "exists", "length", "item",
     "pack", "programs", "x", "y", "z", "w", "dp", "ds", "share", "extra", "sums", "normal", "added",
     "sink", "depth", "vq", "height", "width", "count", "once", "rows_naming",
+    "places_naming",
 })  # fmt: skip
 """Names that generated code uses itself, each also with digits after it."""
 

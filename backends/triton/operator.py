@@ -101,7 +101,10 @@ def _autograd(problem: Operation, namespace: str, with_plain: bool) -> Iterator[
 
 def _dense(result: str) -> str:
     """Return the gradient of a result; those of statistics, read without strides, may have any."""
-    return f"grad_{result}.contiguous()" if result in ("lse", "scores") else f"grad_{result}"
+    return f"grad_{result}.contiguous()" if result in _DENSE else f"grad_{result}"
+
+
+_DENSE = ("lse", "scores", "slot_weights")
 
 
 def _saved(problem: Operation) -> Iterator[str]:
@@ -116,7 +119,7 @@ def _saved(problem: Operation) -> Iterator[str]:
 
 _PLAIN = {
     "out": "relaid(out)", "back": "relaid(back)", "lse": "lse", "scores": "scores.contiguous()",
-    "index": "index.contiguous()",
+    "index": "index.contiguous()", "slot_weights": "slot_weights.contiguous()",
 }  # fmt: skip
 """Results that plain functions give, too, laid out as by launchers; `index` comes last."""
 

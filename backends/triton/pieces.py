@@ -209,7 +209,7 @@ def _kept(keep: Formula | None, inside: str) -> list[str]:
     if not inside:
         return [keep.assigned("keep")]
     if keep.name:
-        return [keep.assigned("keep"), f"keep = keep & {inside}"]
+        return [keep.assigned("keep"), f"keep = {fill('keep & {a}', inside)}"]
     return [f"keep = {fill('{a} & {b}', inside, keep.value)}"]
 
 
@@ -234,7 +234,7 @@ def assigned(factor: Formula | None, name: str) -> list[str]:
 
 def is_uneven(factor: Formula | None) -> bool:
     """Say whether a factor differs from pair to pair, and may be infinite at some."""
-    uneven = {"qk", "w", "i", "j", "slot_i", "slot_j"}
+    uneven = {"qk", "l1", "w", "i", "j", "slot_i", "slot_j"}
     return factor is not None and not uneven.isdisjoint(factor.variables)
 
 

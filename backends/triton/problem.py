@@ -176,12 +176,13 @@ class Problem:
         return list(dict.fromkeys([*each, *after]))
 
 
-def digest(site: Site, reserved: frozenset[str] = frozenset()) -> Problem:
+def digest(site: Site, reserved: frozenset[str] = frozenset(), listed: bool = False) -> Problem:
     """Prepare a site.
 
     Args:
         site: as the planner sees it.
         reserved: names that a template uses itself, besides those that all do.
+        listed: whether each query has a list of keys, which `j` and `slot_j` run over.
 
     Raises:
         Unknown: a size that scores need cannot be told from the tensors' shapes.
@@ -193,7 +194,8 @@ def digest(site: Site, reserved: frozenset[str] = frozenset()) -> Problem:
     )
     by_source = list(walks(site))
     facing = [
-        read_streams(site, names, number, summed, each) for number, each in enumerate(by_source)
+        read_streams(site, names, number, summed, each, listed)
+        for number, each in enumerate(by_source)
     ]
     derived = dict.fromkeys(made for each in by_source if each for made in each.derived)
     dim, width = site.q.shape[3], site.sources[0][1].shape[3]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from attnc.backends.triton.gradient import (
     Slopes,
@@ -49,7 +49,8 @@ def queries(problem: Problem) -> tuple[list[str], KernelText]:
     It runs before the other backward kernels and leaves `delta` for them.
     """
     steps = [_step(problem, stream) for stream in problem.streams]
-    return [each.definition() for each in steps], _kernel(problem, steps)
+    walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
+    return [each.definition() for each in steps], queries_kernel(problem, steps, walks)
 
 
 def _step(problem: Problem, stream: Stream) -> Step:
@@ -87,11 +88,19 @@ def _step(problem: Problem, stream: Stream) -> Step:
     )  # fmt: skip
 
 
-def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
-    walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
+def queries_kernel(
+    problem: Problem, steps: list[Step], walks: list[Walk], kept: Sequence[str] = ()
+) -> KernelText:
+    """Return the kernel that walks the keys of each stream step by step.
+
+    Args:
+        problem: the site.
+        steps: one for each stream; `walks` likewise.
+        kept: buffers that steps write besides.
+    """
     terms = [each for each in problem.terms() if each.kind == "row"]
     results = problem.parts if problem.summed else [problem.normal] * problem.rule.centred
-    grads = ["grad_out", *(["grad_lse"] if problem.with_lse else [])]
+    grads = [f"grad_{name}" for name in problem.differentiable]
     sums_kept = [*problem.deltas, *(each.buffer for each in terms)]
     lse = problem.statistics
     used = {"heads", "n"}.union(*(step.used for step in steps), *(each.used for each in walks))
@@ -107,8 +116,8 @@ def _kernel(problem: Problem, steps: list[Step]) -> KernelText:
         "queries",
         f"Gradient of q for one tile of queries{leaves}.",
         inputs=[*problem.inputs, *results, *lse, *grads],
-        outputs=["grad_q", *beside, *sums_kept],
-        contiguous=[*lse, "grad_lse", *sums_kept],
+        outputs=["grad_q", *beside, *sums_kept, *kept],
+        contiguous=[*lse, *grads[1:], *sums_kept, *kept],
         used=used,
         body=_body(problem, steps, walks),
         constants=block_constants(problem.streams),

@@ -15,6 +15,7 @@ from attnc.backends.triton.tokens import blocked_side
 from attnc.backends.triton.views import Blocked, condition_within
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import (
+    L1,
     Apply,
     Constant,
     Coordinate,
@@ -43,7 +44,12 @@ _SLOTS = {"i": Coordinate("slot_i"), "j": Coordinate("slot_j")}
 
 
 def read_streams(
-    site: Site, names: Names, number: int, summed: bool, found: Blocked | None
+    site: Site,
+    names: Names,
+    number: int,
+    summed: bool,
+    found: Blocked | None,
+    listed: bool = False,
 ) -> tuple[Stream, Stream]:
     """Return a source as its queries see it and as its keys do.
 
@@ -53,12 +59,14 @@ def read_streams(
         number: of the source.
         summed: whether sources are normalised alone.
         found: the source by block, if it is to be walked so.
+        listed: whether keys come from a list of each query: nothing is laid out by pair, and what
+            is read by key is summed by pair.
 
     Raises:
         Unknown: a size that scores need cannot be told from the tensors' shapes.
     """
     tag = str(number) if len(site.sources) > 1 else ""
-    reader = _Reader(site, names, number, tag, summed)
+    reader = _Reader(site, names, number, tag, summed, listed)
     if found is None:
         stream = reader.stream(None)
         return stream, stream
@@ -95,8 +103,11 @@ class _Reader:
     takes a copy of one block's pairs, where all blocks read alike.
     """
 
-    def __init__(self, site: Site, names: Names, number: int, tag: str, summed: bool) -> None:
-        self._site, self._names, self._tag, self._summed = site, names, tag, summed
+    def __init__(
+        self, site: Site, names: Names, number: int, tag: str, summed: bool, listed: bool
+    ) -> None:
+        self._site, self._names, self._tag = site, names, tag
+        self._summed, self._listed = summed, listed
         self._source, self._normaliser = site.attention.sources[number], site.attention.normaliser
         rule = rule_of(self._normaliser)
         assert rule is not None, "refused before"
@@ -131,12 +142,13 @@ class _Reader:
             self._tag,
             inside or LinearBand(),
             None if facing is None else self._blocks(facing),
-            inside is None or source.mask is not None or facing is not None,
+            self._listed or inside is None or source.mask is not None or facing is not None,
             self._key.shape[1] != self._site.q.shape[1],
             self._scored(score, "score", text(self._weighed()[0])),
             self._copies,
             self._optional(keep, "keep"),
             self._formula(derivative(score, Dot()), "slope", "d score / d qk."),
+            self._optional(derivative(score, L1()), "distance_slope", unless=0.0),
             self._optional(parts[0], "share", unless=1.0),
             self._optional(parts[1], "extra", unless=0.0),
             self._optional(derivative(post, Dot()), "post_slope", unless=0.0),
@@ -196,6 +208,8 @@ class _Reader:
     def _with_copies(self, tree: ScoreTree) -> ScoreTree:
         """Replace float reads by pair."""
         match tree:
+            case _ if self._listed:
+                return tree
             case Load(tensor, _, "float") if _kind(tree) == "pair":
                 read = local_read(tree, self._facing.anchors) if self._facing else tree
                 if read is None:  # blocks differ: each pair reads where it stands
@@ -234,6 +248,8 @@ class _Reader:
             yield Term(buffer, kind, written, tuple(reads), of, by_batch)
 
     def _kind(self, load: Load) -> str:
+        if self._listed:
+            return "pair" if coordinates(load) & {"j", "slot_j"} else "row"
         return "pair" if load.tensor in self._copies else _kind(load)
 
 

@@ -10,7 +10,7 @@ from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.problem import walks
 from attnc.backends.triton.rules import affine, rule_of
 from attnc.compiler.kernel import Site, Target
-from attnc.dsl.attention import Among, Constant, RoutedRegions, SoftmaxKeys, Source
+from attnc.dsl.attention import Among, Constant, SoftmaxKeys, Source
 from attnc.dsl.attention_text import normaliser_text
 from attnc.dsl.scorelang import allowed, coordinates, has_dot, subtrees
 
@@ -23,10 +23,12 @@ def reasons_against(site: Site, target: Target) -> list[str]:
     """Return why the site cannot be computed on the target; none where it can."""
     return [
         *of_target(target),
-        *_of_weights(site),
-        *_of_shapes(site),
-        *_of_outputs(site),
-        *_of_expressions(site),
+        *of_weights(site),
+        *beyond_products(site),
+        *of_shapes(site),
+        *of_outputs(site),
+        *of_expressions(site),
+        *_of_routes(site),
     ]
 
 
@@ -38,7 +40,8 @@ def of_target(target: Target) -> Iterator[str]:
         yield f"kernels are not checked for {target}; there are {', '.join(CAPABILITIES)}"
 
 
-def _of_weights(site: Site) -> Iterator[str]:
+def of_weights(site: Site) -> Iterator[str]:
+    """Yield what normaliser and post expressions ask that no rule of weights gives."""
     attention = site.attention
     rule = rule_of(attention.normaliser)
     if rule is None:
@@ -52,7 +55,6 @@ def _of_weights(site: Site) -> Iterator[str]:
         if adds and attention.join == "sum" and len(attention.sources) > 1:
             yield "a post expression adds to the weights of sources that are summed"
     yield from _of_epilogue(site)
-    yield from beyond_products(site)
 
 
 def _of_epilogue(site: Site) -> Iterator[str]:
@@ -65,7 +67,8 @@ def _of_epilogue(site: Site) -> Iterator[str]:
         yield "what follows its result stands apart unless that is one softmax and a sum"
 
 
-def _of_shapes(site: Site) -> Iterator[str]:
+def of_shapes(site: Site) -> Iterator[str]:
+    """Yield what is wrong with the sizes of heads."""
     if site.attention.given:  # refused already; q has no head dim
         return
     widths = [site.q.shape[-1], *(type_.shape[-1] for pair in site.sources for type_ in pair)]
@@ -84,7 +87,8 @@ def _of_shapes(site: Site) -> Iterator[str]:
             yield f"{shared} heads of k do not divide {heads} heads of q"
 
 
-def _of_outputs(site: Site) -> Iterator[str]:
+def of_outputs(site: Site) -> Iterator[str]:
+    """Yield which outputs would take room for all pairs, or have no meaning."""
     attention = site.attention
     extra = [name for name in attention.outputs if name in ("weights", "scores")]
     if extra:
@@ -93,24 +97,23 @@ def _of_outputs(site: Site) -> Iterator[str]:
         yield "sources that are summed have an lse each, not one"
 
 
-def _of_expressions(site: Site) -> Iterator[str]:
+def of_expressions(site: Site) -> Iterator[str]:
+    """Yield what in the expressions of a site kernels cannot compute."""
     unknown = unknown_sizes(site)
     if unknown:
         sizes = ", ".join(str(size) for size in unknown)
         yield f"no axis of q, k, v or a tensor tells the size {sizes}; make it a param"
-    for source, found in zip(site.attention.sources, walks(site), strict=True):
-        if _is_routed(source) and found is None:
-            yield _why_not_routed(source)
+    for source in site.attention.sources:
         if source.weight is not None and not _is_by_head(source):
             yield "the weight of a source differs between pairs; it may depend on b and h only"
     if any(type_.dtype == "complex" for type_ in site.tensors):
         yield "scores are real; a captured tensor is complex"
 
 
-def _why_not_routed(source: Source) -> str:
-    if isinstance(source.domain, RoutedRegions):
-        return "regions that an index names are walked one by one, with nothing read by pair"
-    return "the keys of its routed domain stand in an index; tiles are of keys side by side"
+def _of_routes(site: Site) -> Iterator[str]:
+    for source, found in zip(site.attention.sources, walks(site), strict=True):
+        if _is_routed(source) and found is None:
+            yield "regions that an index names are walked one by one, with nothing read by pair"
 
 
 def _is_routed(source: Source) -> bool:

@@ -7,7 +7,7 @@ Normalisers that look at one pair alone are part of the score, see `elementwise`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,7 +48,7 @@ class Rule(ABC):
     in_bits: ClassVar[bool] = False
     state: ClassVar[tuple[str, ...]] = ()
     outside: ClassVar[str] = "0.0"
-    add: ClassVar[tuple[str, ...]]
+    add: ClassVar[tuple[str, ...]] = ()
     carried: ClassVar[str] = "acc"
     stored: ClassVar[str] = ""
     centred: ClassVar[bool] = True
@@ -62,13 +62,17 @@ class Rule(ABC):
     def fresh(self, sink: str) -> list[str]:
         """Return statements that start the state; `sink` is the score of a key without a value."""
 
+    def adding(self) -> Sequence[str]:
+        """Return the statements of `add`."""
+        return self.add
+
     @abstractmethod
     def weights(self, index: str) -> list[str]:
         """Return statements for `p`; `index` stretches one value per query over the tile."""
 
     @abstractmethod
     def pull(self, index: str, dp: str) -> str:
-        """Return d loss / d score from the gradient of `p`."""
+        """Return a statement for `ds`, d loss / d score, from the gradient of `p`."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class Softmax(Rule):
 
     def pull(self, index: str, dp: str) -> str:
         """Return p * (dp - delta)."""
-        return f"p * ({dp} - delta_tile{index})"
+        return f"ds = p * ({dp} - delta_tile{index})"
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ class Elementwise(Rule):
 
     def pull(self, index: str, dp: str) -> str:
         """Return the gradient as it is."""
-        return dp
+        return f"ds = {dp}"
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ class OverSum(Rule):
         delta = "delta_tile"
         if self.floor is not None:  # below it the total does not count
             delta = f"tl.where(sums_tile >= {self.floor!r}, delta_tile, 0.0)"
-        return f"share_tile{index} * ({dp} - {delta}{index})"
+        return f"ds = share_tile{index} * ({dp} - {delta}{index})"
 
     def divisor(self, total: str) -> str:
         """Return what scores of a query with this total are divided by."""

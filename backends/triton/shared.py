@@ -166,16 +166,23 @@ def once(index):
     return torch.cat((index[..., :1], index[..., 1:].masked_fill(again, -1)), -1).int()
 '''
 
-ROWS_NAMING = '''\
-def rows_naming(index, count):
-    """Which rows of an index name each of `count` numbers, and where runs start."""
+PLACES_NAMING = '''\
+def places_naming(index, count):
+    """Where an index names each of `count` numbers, and where runs of them start."""
     named = index.flatten(-2)
     named = torch.where(named < 0, count, named)
     named, order = named.sort(stable=True)
     numbers = torch.arange(count + 1, dtype=named.dtype, device=named.device)
     numbers = numbers.expand(*named.shape[:-1], -1).contiguous()
     starts = torch.searchsorted(named, numbers)
-    return starts.int(), (order // index.shape[-1]).int()
+    return starts.int(), order.int()
+'''
+
+ROWS_NAMING = '''\
+def rows_naming(index, count):
+    """Which rows of an index name each of `count` numbers, and where runs start."""
+    starts, places = places_naming(index, count)
+    return starts, places // index.shape[-1]
 '''
 
 PLAIN_GRADIENTS = '''\
@@ -204,6 +211,7 @@ def plain_gradients(plain, inputs, needed, grads):
 
 FUNCTIONS = (
     TOKEN_ROWS, BY_QUERY, CARD_OF, TILE_FOR, DOT_PRECISION, READ_GRADIENT, ONCE, ROWS_NAMING,
+    PLACES_NAMING,
     BY_PAIR, IMPORTS, PLACE, PLACE_BLOCK, LOAD_ROWS, STORE_ROWS, LOAD_LSE,
 )  # fmt: skip
 """Sources to choose from: functions of the host, then of the device."""

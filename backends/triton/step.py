@@ -59,10 +59,11 @@ class Step:
         """Names of all parameters; the constants are upper case."""
         placed = [self.coordinate] if self.coordinate in variables(self.formulas) else []
         strides = [f"{each}_strides" for each in self.strided]
+        precision = ["PRECISION"] if any("PRECISION" in block for block in self.body) else []
         modes = [self.block, *([] if self.masked else ["EDGE"]), *self.constants]
         return [
             *("first", *self.given, *self.state, "b", self.head, *placed),
-            *(*strides, *self.names.ordered(self.used), *modes, "PRECISION"),
+            *(*strides, *self.names.ordered(self.used), *modes, *precision),
         ]
 
     def definition(self) -> str:

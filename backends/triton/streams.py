@@ -100,6 +100,7 @@ class Stream:
         copies: reads by pair -> the copy that kernels load in their place.
         keep: the condition on pairs; none where all are allowed.
         slope: d score / d qk.
+        distance_slope: d score / d l1(q, k); none for 0.
         share: what post multiplies weights by; none for 1. It adds `extra`; none for nothing.
         post_slope: d post / d qk; none for 0.
         sink: score of a key without a value, as `score` is taken; none for no such key.
@@ -118,6 +119,7 @@ class Stream:
     copies: Mapping[str, Load]
     keep: Formula | None
     slope: Formula
+    distance_slope: Formula | None
     share: Formula | None
     extra: Formula | None
     post_slope: Formula | None
@@ -158,6 +160,9 @@ class Stream:
         """Yield everything that kernels may call."""
         yield self.score
         yield self.slope
-        others = (self.keep, self.share, self.extra, self.post_slope, self.sink, self.weight)
+        others = (
+            self.keep, self.distance_slope, self.share, self.extra, self.post_slope, self.sink,
+            self.weight,
+        )  # fmt: skip
         yield from (each for each in others if each is not None)
         yield from (each.slope for each in self.terms)

@@ -1,11 +1,14 @@
 """Which template computes a site.
 
-One that keeps a side in a tile, else one that sums over keys first, else that of tiles by tiles.
+One that gathers rows where queries have lists of keys; else one that keeps a side in a tile, else
+one that sums over keys first, else that of tiles by tiles.
 """
 
 from __future__ import annotations
 
 from attnc.backends.triton import refusals
+from attnc.backends.triton.gathered import choice as lists
+from attnc.backends.triton.gathered import problem as gathered
 from attnc.backends.triton.linear import template as linear
 from attnc.backends.triton.linear.core import core
 from attnc.backends.triton.problem import Problem, digest
@@ -18,6 +21,8 @@ from attnc.compiler.kernel import Site, Target
 def reasons_against(site: Site, target: Target) -> list[str]:
     """Return why no template computes a site on a target; none where one does."""
     of_target = [*refusals.of_target(target)]
+    if lists.has_lists(site):
+        return [*of_target, *lists.reasons_against(site)]
     by_row = grouped.core(site)
     of_resident = choice.reasons_against(by_row)
     if not of_resident:
@@ -29,6 +34,8 @@ def reasons_against(site: Site, target: Target) -> list[str]:
 
 def prepared(site: Site) -> Problem | Resident:
     """Return a site as its template sees it; the template is the same for all targets."""
+    if lists.has_lists(site):
+        return gathered.prepare(site)
     inner = computed(site)
     if choice.reasons_against(inner):
         return digest(inner)
@@ -39,11 +46,15 @@ def prepared(site: Site) -> Problem | Resident:
 
 def by_sums(site: Site) -> bool:
     """Say whether a site, which a template computes, is computed by sums over keys."""
+    if lists.has_lists(site):
+        return False
     return bool(choice.reasons_against(grouped.core(site))) and linear.takes(site)
 
 
 def computed(site: Site) -> Site:
     """Return what the launchers in a file are of: a core that the entry calls, or the site."""
+    if lists.has_lists(site):
+        return site
     if by_sums(site):
         return core(site)
     by_row = grouped.core(site)

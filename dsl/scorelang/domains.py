@@ -40,7 +40,7 @@ from attnc.dsl.scorelang.grids import (
     ranges,
     reaches,
 )
-from attnc.dsl.scorelang.ranges import decide
+from attnc.dsl.scorelang.ranges import at_least, decide
 from attnc.dsl.scorelang.simplify import TRUE, make, size_tree
 
 HEAD, QUERY, KEY = Coordinate("h"), Coordinate("i"), Coordinate("j")
@@ -203,8 +203,10 @@ def by_heads(
 def sees_itself(domain: Domain) -> bool:
     """Say whether every query surely sees a key, in whatever grid."""
     match domain:
-        case Windows() | Neighborhood() | Overlapping() | RoutedRegions() | RoutedKeys():
+        case Windows() | Neighborhood() | Overlapping():
             return True
+        case RoutedRegions(_, chosen) | RoutedKeys(_, chosen):
+            return at_least(chosen, 1)
         case Groups(Load(query), Load(key)):
             return query == key
         case Blocks(queries, keys):

@@ -18,6 +18,7 @@ import pytest
 from attnc.backends.triton.backend import TritonBackend
 from attnc.backends.triton.configs import CAPABILITIES, KINDS, LENGTHS, SAFE, TILES, tile_table
 from attnc.backends.triton.examples import EXAMPLES
+from attnc.backends.triton.gathered import configs as gathered
 from attnc.backends.triton.resident import configs as resident
 from attnc.compiler.kernel import Site, Target
 
@@ -65,6 +66,13 @@ def test_kernels_that_change_their_result_are_within_budget() -> None:
 def test_resident_kernels_are_within_budget(target: str) -> None:
     made = compiled(target, 64, 1000, "duplex", 32)
     assert {*made} == {*resident.KINDS}
+
+
+@pytest.mark.parametrize("example", ["chosen", "sampled"])
+@pytest.mark.parametrize("target", ["cuda:90", "hip:gfx942"])
+def test_kernels_of_gathered_rows_are_within_budget(target: str, example: str) -> None:
+    made = compiled(target, 64, 1000, example)
+    assert {*made} == {*gathered.KINDS}
 
 
 def compiled(target: str, dim: int, length: int, example: str, *others: int) -> Iterable[str]:

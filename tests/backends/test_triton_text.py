@@ -12,7 +12,15 @@ import pytest
 
 from attnc.backends.reference import ReferenceBackend
 from attnc.backends.triton import TritonBackend
-from attnc.backends.triton.examples import causal, causal_table, duplex, fading, linear
+from attnc.backends.triton.examples import (
+    causal,
+    causal_table,
+    chosen,
+    duplex,
+    fading,
+    linear,
+    sampled,
+)
 from attnc.backends.triton.layout import WIDTH
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.kernel import No, Site, Target, Yes
@@ -135,13 +143,16 @@ SITES = {
     "fading": fading(64),
     "linear": linear(64),
     "duplex": duplex(64, 32),
+    "gathered": chosen(64),
+    "sampled": sampled(32),
 }
 
 
 @pytest.mark.parametrize("width", [88, 100])
 @pytest.mark.parametrize("name", SITES)
 def test_formatters_and_linters_have_nothing_to_say(name: str, width: int) -> None:
-    text = file(SITES[name], plain=name != "routed")  # plain torch has longer lines there
+    # plain torch has longer lines there
+    text = file(SITES[name], plain=name not in ("routed", "gathered", "sampled"))
     for command in (["format", "--check", "--diff"], ["check", "--quiet"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--isolated", f"--line-length={width}"]
         done = subprocess.run([*ruff, "-"], input=text, capture_output=True, text=True, check=False)

@@ -1,0 +1,72 @@
+"""Which sites have lists of keys, and why the template does not compute one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from attnc.backends.formula import beyond_weights
+from attnc.backends.triton.gathered.lists import listed
+from attnc.backends.triton.refusals import of_expressions, of_outputs, of_shapes, of_weights
+from attnc.backends.triton.rules import rule_of
+from attnc.compiler.kernel import Site
+from attnc.dsl.attention import Bilinear, PerHeads, RoutedKeys, Sampled, SoftmaxKeys, Source
+from attnc.dsl.attention_text import normaliser_text
+from attnc.dsl.scorelang import has_distance
+
+LISTS = (RoutedKeys, Sampled)
+"""Domains by which each query has a list of keys."""
+
+MOST = 64
+"""Slots of a box whose corners are mixed."""
+
+
+def has_lists(site: Site) -> bool:
+    """Say whether keys of any source stand in lists."""
+    return any(map(_has_list, site.attention.sources))
+
+
+def reasons_against(site: Site) -> list[str]:
+    """Return why a site with lists of keys is not computed; none where it is."""
+    found = [*_of_weights(site), *beyond_weights(site), *of_shapes(site), *of_outputs(site)]
+    found += [*of_expressions(site)]
+    for source in site.attention.sources:
+        found += _of_source(source)
+    return [*dict.fromkeys(found)]
+
+
+def _of_weights(site: Site) -> Iterator[str]:
+    attention, mixed = site.attention, isinstance(site.attention.normaliser, Bilinear)
+    plain = replace(attention, normaliser=SoftmaxKeys()) if mixed else attention
+    yield from of_weights(replace(site, attention=plain))
+    slots = [lists.slots for source in attention.sources if (lists := listed(source))]
+    if mixed and max(slots, default=0) > MOST:
+        yield f"corners share a tile of the whole box, at most {MOST} slots; it has {max(slots)}"
+    if "slot_weights" in attention.outputs:
+        rule = rule_of(attention.normaliser)
+        if not mixed and (rule is None or rule.centred):
+            name = normaliser_text(attention.normaliser)
+            yield f"slot_weights by {name} are known after the last slot only"
+        if any(source.weight is not None for source in attention.sources):
+            yield "slot_weights are of a source without a weight"
+
+
+def _of_source(source: Source) -> Iterator[str]:
+    match source.domain:
+        case RoutedKeys(_, chosen) if listed(source) is None:
+            yield f"how many keys an index names must be a number at compile time; {chosen} is not"
+        case Sampled(_, radius) if listed(source) is None:
+            sizes = ", ".join(str(each) for each in radius if not isinstance(each, int))
+            yield f"the radius of a box must be a number at compile time; {sizes} is not"
+        case PerHeads() if _has_list(source):
+            yield "lists of keys are made alike for all heads; here domains differ between heads"
+        case _ if not _has_list(source):
+            yield "a source without a list of keys is beside one with; tiles are of gathered rows"
+    if source.post is not None and has_distance(source.post):
+        yield "a post expression reads l1(q, k), whose gradient scores alone pass on"
+
+
+def _has_list(source: Source) -> bool:
+    domain = source.domain
+    domains = domain.domains if isinstance(domain, PerHeads) else (domain,)
+    return any(isinstance(each, LISTS) for each in domains)
