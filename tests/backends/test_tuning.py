@@ -134,7 +134,7 @@ def clock(each: Subject, row: Row) -> float:
 
 
 def taken(each: Subject, row: Row, target: object) -> dict[str, Resources]:
-    return {"attend_forward": Resources(200, 8 if row[0] > 64 else 0, 1024 * row[0], 16)}
+    return {"attend_forward": Resources(200, 8 if row[0] > 64 else 0, 1024 * row[0], 16, 2)}
 
 
 def test_it_writes_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

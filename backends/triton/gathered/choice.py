@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from attnc.backends.epilogue import beyond_result
 from attnc.backends.formula import beyond_weights
 from attnc.backends.triton.gathered.lists import listed
 from attnc.backends.triton.refusals import of_expressions, of_outputs, of_shapes, of_weights
@@ -28,8 +29,8 @@ def has_lists(site: Site) -> bool:
 
 def reasons_against(site: Site) -> list[str]:
     """Return why a site with lists of keys is not computed; none where it is."""
-    found = [*_of_weights(site), *beyond_weights(site), *of_shapes(site), *of_outputs(site)]
-    found += [*of_expressions(site)]
+    found = [*_of_weights(site), *beyond_weights(site), *beyond_result(site)]
+    found += [*of_shapes(site), *of_outputs(site), *of_expressions(site)]
     for source in site.attention.sources:
         found += _of_source(source)
     return [*dict.fromkeys(found)]
