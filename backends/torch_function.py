@@ -26,7 +26,7 @@ _RESERVED = frozenset(
      "corner", "bs", "hs", "rows", "cols", "wanted", "absent", "place", "k_near", "v_near", "sink",
      "best", "nothing", "total", "totals", "sums", "drift", "pull", "pulls", "posted", "final",
      "factor", "shares", "peaks", "spread", "grad", "grads", "dtype", "dtypes", "again", "torch",
-     "F", "Tensor", *keyword.kwlist}
+     "row_products", "weighted_rows", "known", "no_values", "F", "Tensor", *keyword.kwlist}
 )  # fmt: skip
 """Names that generated functions use themselves, alone or with the number of a source."""
 

@@ -41,8 +41,21 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
+FUSED_WIDTH = 256
+"""Widest heads that the fused kernels behind sdpa take on a GPU."""
+
+FUSED_STEP, USUAL_WIDTH = 8, 128
+"""Widths of heads are a multiple of the one and up to the other, as a rule: others are of channels,
+whose elements do not lie side by side."""
+
+
 def _beyond_fused(site: Site) -> str | None:
-    """Speak against a bias or mask, which is built and takes sdpa out of its fused kernels."""
+    """Speak against what takes sdpa out of its fused kernels: a bias, a mask, wide heads."""
+    width = site.q.shape[3]
+    if not isinstance(width, int) or width > FUSED_WIDTH:
+        return f"not preferred: its fused kernels take heads up to {FUSED_WIDTH} wide, not {width}"
+    if _wide(site) is not None and (width % FUSED_STEP or width > USUAL_WIDTH):
+        return f"not preferred: heads of {width} beside fewer tokens lie turned, as of channels"
     after = site.attention.epilogue
     beside = set() if after is None else scorelang.loads(after).keys()
     names = [

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from attnc.backends.formula import beyond_softmax
+from attnc.backends.materialised.generate import Generator
 from attnc.backends.reference import gathered
-from attnc.backends.reference.generate import Generator
 from attnc.backends.torch_function import unknown_sizes
 from attnc.compiler.kernel import Answer, Kernel, No, Site, Target, Yes
 from attnc.dsl.attention import Attention, SoftmaxKeys

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from math import prod
 
-from attnc.backends.reference.generate import Generator
-from attnc.backends.reference.part import Part
+from attnc.backends.materialised.generate import Generator
+from attnc.backends.materialised.part import Part
 from attnc.backends.torch_function import site_trees
 from attnc.backends.torch_scores import ScoreWriter
 from attnc.compiler.kernel import Site
@@ -118,5 +118,5 @@ class Gathered(Generator):
     def _differences(self, suffix: str) -> str:
         return "q[:, :, :, None] - k"
 
-    def _summed(self, weights: str, part: Part) -> str:
-        return fill("({a}.unsqueeze(-2) @ {b}).squeeze(-2)", weights, part.values)
+    def _summed(self, weights: str, values: str) -> str:
+        return fill("({a}.unsqueeze(-2) @ {b}).squeeze(-2)", weights, values)

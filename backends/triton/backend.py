@@ -1,8 +1,8 @@
-"""The Triton backend: generated kernels, forward and backward, of one of four templates.
+"""The Triton backend: generated kernels, forward and backward, of one of five templates.
 
 That of gathered rows reads the keys that each query has a list of; the resident one keeps one side
-in a tile and streams the other once; that of linear attention sums over keys first; the last walks
-tiles of keys by tiles of queries.
+in a tile and streams the other once; that of linear attention sums over keys first; one walks tiles
+of keys by tiles of queries; that of few wide rows sums over columns.
 """
 
 from __future__ import annotations
@@ -14,19 +14,30 @@ from attnc.backends.triton import shared
 from attnc.backends.triton.configs import tile_table, tiles_for
 from attnc.backends.triton.gathered import template as gathered
 from attnc.backends.triton.gathered.problem import Gathered
+from attnc.backends.triton.gram import template as gram
 from attnc.backends.triton.launcher import FULL, backward_launcher, forward_launcher
 from attnc.backends.triton.linear import template as linear
 from attnc.backends.triton.operation import Operation
 from attnc.backends.triton.operator import operators, plain_kernel
+from attnc.backends.triton.passes import template as several
 from attnc.backends.triton.pieces import is_uneven
 from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.resident import grouped, template
 from attnc.backends.triton.resident.problem import Resident
 from attnc.backends.triton.streams import Stream
-from attnc.backends.triton.templates import by_sums, computed, prepared, reasons_against
+from attnc.backends.triton.templates import (
+    by_passes,
+    by_rows,
+    by_sums,
+    computed,
+    prepared,
+    reasons_against,
+)
+from attnc.backends.triton.turned.problem import Turned, launchers
 from attnc.compiler.kernel import Answer, Backend, Kernel, No, Site, Target, Yes
 
 SPACE = "\n" * 3
+TWO_PASSES = "two passes: lse of every key over the queries, then weights of known lse"
 
 
 class TritonBackend:
@@ -47,6 +58,11 @@ class TritonBackend:
         against = reasons_against(site, target)
         if against:
             return No(tuple(against))
+        if by_rows(site):
+            return Yes(tuple(gram.reasons_for(site)))
+        found = by_passes(site)
+        if found:
+            return Yes(tuple(several.reasons_for(found)))
         if by_sums(site):
             return Yes(tuple(linear.reasons_for(site)))
         problem = prepared(site)
@@ -54,6 +70,8 @@ class TritonBackend:
             return Yes(tuple(gathered.reasons_for(problem)))
         if isinstance(problem, Resident):
             return Yes(tuple(template.reasons_for(problem, site)))
+        if isinstance(problem, Turned):
+            return Yes((TWO_PASSES, *_reasons_for(problem.swapped, target)))
         return Yes((*_reasons_for(problem, target), *linear.objections(site)))
 
     def build(self, site: Site, target: Target) -> Kernel:
@@ -62,6 +80,12 @@ class TritonBackend:
         Parts of the source stand two blank lines apart; those that are the same for several
         sites are the same text.
         """
+        if by_rows(site):
+            return gram.build(site, target, self.cards, self.fallback is not None, self.name)
+        found = by_passes(site)
+        if found:
+            each = [self.build(one.site, target) for one in found]
+            return several.build(site, found, each, self.name)
         if by_sums(site):
             return linear.build(site, target, self.cards, self.fallback, self.name)
         inner = computed(site)
@@ -83,27 +107,46 @@ def _parts(site: Site, targets: Sequence[Target], with_plain: bool) -> tuple[Ope
         return problem, gathered.parts(problem, site, targets, with_plain)
     if isinstance(problem, Resident):
         return problem, template.parts(problem, targets, with_plain)
-    widest, kernels = max(problem.dim, problem.width), [*_kernels(problem, site)]
+    kernels = [*_kernels(problem, site, targets)]
     return problem, [
         *shared.called(shared.FUNCTIONS, kernels),
         *shared.of_boundary(problem, with_plain),
-        *problem.shared(),
-        tile_table(problem.private("tiles"), targets, widest, _is_heavy(problem)),
-        *kernels,
+        *dict.fromkeys(kernels),
     ]
+
+
+def _kernels(problem: Problem | Turned, site: Site, targets: Sequence[Target]) -> Iterator[str]:
+    if isinstance(problem, Problem):
+        yield from _tiled(problem, site, targets)
+        return
+    yield from _tiled(problem.swapped, problem.sites[0], targets)
+    yield from _tiled(problem.weights, problem.sites[1], targets, backward=False)
+    yield from launchers(problem)
+
+
+def _tiled(
+    problem: Problem, site: Site, targets: Sequence[Target], backward: bool = True
+) -> Iterator[str]:
+    widest = max(problem.dim, problem.width)
+    yield from problem.shared()
+    yield tile_table(problem.private("tiles"), targets, widest, _is_heavy(problem))
+    yield from _functions(problem)
+    yield from forward_launcher(problem, site)
+    if backward:
+        yield from backward_launcher(problem, site)
 
 
 def _is_heavy(problem: Problem) -> bool:
     """Say whether gradients of a pair take more than the score's own and a number."""
-    return any(is_uneven(stream.slope) or stream.post_slope for stream in problem.streams)
+    return any(
+        is_uneven(stream.slope) or stream.post_slope or stream.late for stream in problem.streams
+    )
 
 
-def _kernels(problem: Problem, site: Site) -> Iterator[str]:
+def _functions(problem: Problem) -> Iterator[str]:
     formulas = (each.definition for stream in problem.faces() for each in stream.formulas())
     yield from dict.fromkeys(filter(None, formulas))
     yield from dict.fromkeys(each for s in problem.faces() for each in _token_functions(s))
-    yield from forward_launcher(problem, site)
-    yield from backward_launcher(problem, site)
 
 
 def _token_functions(stream: Stream) -> Iterator[str]:
@@ -124,6 +167,8 @@ def _packing(problem: Problem, target: Target) -> Iterator[str]:
 
 def _reasons_for(problem: Problem, target: Target) -> Iterator[str]:
     yield "no scores are stored; forward and backward are fused"
+    if problem.late:
+        yield "a first walk finds lse, for a post expression that is not linear in w"
     if any(stream.inside.left or stream.inside.right for stream in problem.streams):
         yield "tiles without an allowed pair are skipped in closed form"
     if any(stream.blocks for stream in problem.streams):

@@ -25,6 +25,7 @@ from attnc.dsl.attention import (
     Sampled,
     ScoreTree,
     SoftmaxBoth,
+    SoftmaxQueries,
     Source,
     Weight,
     Windows,
@@ -134,6 +135,15 @@ def sampled(dim: int) -> Site:
     return Site("attend", attention, stream, ((stream, stream),), (centres,))
 
 
+def competing(dim: int) -> Site:
+    """Return attention whose queries compete for keys, each of them with a gate of its own."""
+    site = _site(dim, _scaled(dim), {"gate": TensorType((BATCH, LENGTH))})
+    gated = make("mul", Weight(), Load("gate", (Coordinate("b"), Coordinate("j"))))
+    source = replace(site.attention.sources[0], domain=All(), post=gated)
+    attention = replace(site.attention, sources=(source,), normaliser=SoftmaxQueries())
+    return replace(site, attention=attention)
+
+
 def _on_grid(dim: int, domain: Windows | Neighborhood) -> Site:
     distances = (
         make("sub", *(along(token, _GRID.queries, axis) for token in "ij")) for axis in range(2)
@@ -167,6 +177,13 @@ def duplex(dim: int, stays: int) -> Site:
     )  # fmt: skip
     heat = TensorType((HEADS,))
     return Site("attend", attention, tokens, ((latents, latents),), (heat,), tokens)
+
+
+def channels(count: int) -> Site:
+    """Return attention of channels, whose products are over all tokens."""
+    stream = TensorType((BATCH, HEADS, count, LENGTH))
+    attention = Attention((Source(All(), _scaled(count)),))
+    return Site("attend", attention, stream, ((stream, stream),))
 
 
 EXAMPLES: tuple[Callable[[int], Site], ...] = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import indent
 
+from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.kernel import KernelText, kernel_text
 from attnc.backends.triton.orientation import product
 from attnc.backends.triton.pieces import (
@@ -34,6 +35,7 @@ from attnc.backends.triton.pieces import (
     walked,
 )
 from attnc.backends.triton.problem import Problem
+from attnc.backends.triton.rules import LateSoftmax, Softmax
 from attnc.backends.triton.step import Step
 from attnc.backends.triton.streams import Stream
 from attnc.backends.triton.tiles import Walk, over_keys, walk
@@ -43,28 +45,20 @@ def forward(problem: Problem) -> tuple[list[str], KernelText]:
     """Return the device functions of the forward kernel, and the kernel itself."""
     steps = [_step(problem, stream) for stream in problem.streams]
     walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
-    return [each.definition() for each in steps], forward_kernel(problem, steps, walks)
+    first = [_first_step(problem, stream) for stream in problem.streams] if problem.late else []
+    kernel = forward_kernel(problem, steps, walks, first)
+    return [each.definition() for each in (*first, *steps)], kernel
 
 
 def _step(problem: Problem, stream: Stream) -> Step:
-    k, v, m = (stream.own(name) for name in ("k", "v", "m"))
+    k, v = stream.own("k"), stream.own("v")
     rule, held = problem.rule, problem.held
-    computed = [stream.score, stream.keep, stream.share, stream.extra]
+    shares = [stream.late] if stream.late else [stream.share, stream.extra]
+    computed = [stream.score, stream.keep, *shares]
     formulas = tuple(each for each in computed if each is not None)
-    reads_k = needs_product([stream.score]) or "qk" in variables(formulas)
-    key_lines = [
-        f"k_tile = {rows_of(k, key_head(stream, held), 'near', problem.dim)}",
-        f"qk = {product('q_tile', 'tl.trans(k_tile)')}",
-    ]
+    reads_k = _reads_k(stream, formulas)
     body = [
-        *walked(stream, "j", "cols", m),
-        *(key_lines if reads_k else []),
-        *axes(stream, formulas, held),
-        *scores(stream),
-        at_edges(
-            stream,
-            [*kept(stream, held, f"(cols < {m})[None, :]"), only_kept("s", rule.outside)],
-        ),
+        *_scores(problem, stream, formulas),
         f"v_tile = {rows_of(v, key_head(stream, held), 'near', problem.width)}",
         *rule.adding(),
         *_shared(stream),
@@ -76,9 +70,9 @@ def _step(problem: Problem, stream: Stream) -> Step:
         doc=rule.doc,
         given=(
             *of_block(stream, formulas, held), *shared_head(held),
-            *(("q_tile", k, v) if reads_k else (v,)),
+            *(("q_tile", k, v) if reads_k else (v,)), *(("bound",) if problem.late else ()),
         ),
-        state=(*rule.state, "acc", *(["added"] if stream.extra else [])),
+        state=(*(() if problem.late else rule.state), "acc", *(["added"] if stream.extra else [])),
         coordinate="i",
         strided=(k, v) if reads_k else (v,),
         sizes=(*key_sizes(stream, held), *of_stream(stream)),
@@ -91,8 +85,55 @@ def _step(problem: Problem, stream: Stream) -> Step:
     )  # fmt: skip
 
 
+def _first_step(problem: Problem, stream: Stream) -> Step:
+    """Return what finds lse, where weights must be known before they are summed."""
+    rule, held = LateSoftmax(), problem.held
+    formulas = tuple(each for each in (stream.score, stream.keep) if each is not None)
+    k = (stream.own("k"),) if _reads_k(stream, formulas) else ()
+    return Step(
+        name=problem.private(f"first_step{stream.tag}"),
+        doc=Softmax.doc,
+        given=(
+            *of_block(stream, formulas, held), *(shared_head(held) if k else ()),
+            *(("q_tile", *k) if k else ()),
+        ),
+        state=rule.state,
+        coordinate="i",
+        strided=k,
+        sizes=(*key_sizes(stream, held), *of_stream(stream)),
+        constants=constants(stream),
+        formulas=formulas,
+        names=problem.names,
+        block="BLOCK_J",
+        masked=stream.masked,
+        body=(*_scores(problem, stream, formulas), *rule.first),
+    )  # fmt: skip
+
+
+def _reads_k(stream: Stream, formulas: Iterable[Formula]) -> bool:
+    return needs_product([stream.score]) or "qk" in variables(formulas)
+
+
+def _scores(problem: Problem, stream: Stream, formulas: tuple[Formula, ...]) -> Iterator[str]:
+    """Yield statements for the scores of a tile of keys."""
+    k, m, held = stream.own("k"), stream.own("m"), problem.held
+    yield from walked(stream, "j", "cols", m)
+    if _reads_k(stream, formulas):
+        yield f"k_tile = {rows_of(k, key_head(stream, held), 'near', problem.dim)}"
+        yield f"qk = {product('q_tile', 'tl.trans(k_tile)')}"
+    yield from axes(stream, formulas, held)
+    yield from scores(stream)
+    inside = kept(stream, held, f"(cols < {m})[None, :]")
+    yield at_edges(stream, [*inside, only_kept("s", problem.rule.outside)])
+
+
 def _shared(stream: Stream) -> Iterator[str]:
-    """Multiply weights as a post expression says."""
+    """Multiply weights as a post expression says, or change them."""
+    if stream.late is not None:
+        yield "w = p"
+        yield stream.late.assigned("p")
+        yield at_edges(stream, [only_kept("p")])
+        return
     factor = literal(stream.share, "share")
     if factor:
         yield from assigned(stream.share, "share")
@@ -110,10 +151,18 @@ def _extra(stream: Stream) -> Iterator[str]:
         yield f"added = {product('extra.to(v_tile.dtype)', 'v_tile', 'added')}"
 
 
-def forward_kernel(problem: Problem, steps: list[Step], walks: list[Walk]) -> KernelText:
-    """Return the kernel that walks the keys of each stream step by step."""
-    used = {"heads", "n"}.union(*(step.used for step in steps), *(each.used for each in walks))
-    used |= {problem.group} - {""}
+def forward_kernel(
+    problem: Problem, steps: list[Step], walks: list[Walk], first: Sequence[Step] = ()
+) -> KernelText:
+    """Return the kernel that walks the keys of each stream step by step.
+
+    Args:
+        problem: the site.
+        steps: one for each stream; `walks` likewise.
+        first: steps of a walk before, where weights must be known before they are summed.
+    """
+    used = {"heads", "n"}.union(*(step.used for step in (*first, *steps)))
+    used = used.union({problem.group} - {""}, *(each.used for each in walks))
     used |= captures(each for stream in problem.streams for each in (stream.weight, stream.sink))
     used |= problem.epilogue.used if problem.epilogue else set()
     doc = "One tile of queries against all its keys."
@@ -121,26 +170,34 @@ def forward_kernel(problem: Problem, steps: list[Step], walks: list[Walk]) -> Ke
     outputs = dict.fromkeys(["out", *contiguous])
     return kernel_text(
         problem, "forward", doc, problem.inputs, outputs, contiguous, used,
-        _body(problem, steps, walks),
+        _body(problem, steps, walks, first),
         (*block_constants(problem.streams), *(["KEEP"] if problem.epilogue else [])),
     )  # fmt: skip
 
 
-def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[str]:
+def _body(
+    problem: Problem, steps: list[Step], walks: list[Walk], first: Sequence[Step]
+) -> Iterator[str]:
     yield from query_tile(problem.blocks, problem.group, walks)
     yield f"q_tile = {rows_of('q', problem.held.h, 'i', problem.dim)}"
-    body = _summed if problem.summed else _joined
-    yield from body(problem, steps, walks)
+    if problem.summed:
+        yield from _summed(problem, steps, walks)
+    else:
+        yield from _joined(problem, steps, walks, first)
 
 
-def _joined(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[str]:
+def _joined(
+    problem: Problem, steps: list[Step], walks: list[Walk], first: Sequence[Step]
+) -> Iterator[str]:
     """One row of weights over the keys of all sources."""
     yield from _fresh(problem, problem.streams[0])
     if problem.adds:
         yield f"added = tl.zeros([BLOCK_I, {padded(problem.width)}], tl.float32)"
-    for step, each in zip(steps, walks, strict=True):
-        yield from each.lines
-        yield step.visits(each)
+    yield from (line for each in walks for line in each.lines)
+    yield from (step.visits(each) for step, each in zip(first, walks, strict=bool(first)))
+    if isinstance(problem.rule, LateSoftmax):
+        yield from problem.rule.bound
+    yield from (step.visits(each) for step, each in zip(steps, walks, strict=True))
     yield f"result = {problem.rule.result()}"
     if "normal" in problem.results:  # laid out as the result is
         kept = stored("result", "normal", problem.held.h, "rows", "n", problem.width, "out")

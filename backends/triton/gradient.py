@@ -7,6 +7,7 @@ tensors are sums of ds times slopes of the score, and of dp times slopes of the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from attnc.backends.triton.expressions import Formula
@@ -32,8 +33,8 @@ Slopes = Mapping[str, Slope]
 
 def formulas(stream: Stream, slopes: Slopes, values: bool = False) -> tuple[Formula, ...]:
     """Return all that a tile computes with; `values` where it needs the weights of values."""
-    extra = stream.extra if values else None
-    found = (stream.score, stream.keep, stream.share, extra)
+    of_values = (stream.extra, stream.late) if values else ()
+    found = (stream.score, stream.keep, stream.share, *of_values)
     return (
         *(each for each in found if each is not None),
         *(each.formula for each in slopes.values()),
@@ -47,6 +48,7 @@ def score_gradient(
     held: Orientation,
     placed: bool = False,
     values: bool = False,
+    centred: bool = True,
 ) -> list[str]:
     """Return statements for `p`, `ds` and the slopes.
 
@@ -57,37 +59,57 @@ def score_gradient(
         held: how the kernel holds the tile.
         placed: whether coordinates have two axes already.
         values: whether `p` becomes what values are multiplied by, before pairs outside leave it.
+        centred: whether `ds` counts from delta, as the rule says; else it is p * dp.
     """
     computed = formulas(stream, slopes, values)
     return [
         *([f"qk = {held.product}"] if needs_product(computed) else []),
         *([] if placed else axes(stream, computed, held)),
-        *scores(stream),
-        *weight_gradient(rule, stream, slopes, held, values),
+        *(scores(stream) if _reads_scores(rule, held, values) else []),
+        *weight_gradient(rule, stream, slopes, held, values, centred),
     ]
 
 
+def _reads_scores(rule: Rule, held: Orientation, values: bool) -> bool:
+    """Say whether a tile needs more than slopes of its scores."""
+    return values or rule.statistic != "" or _reads("s", rule.pull(held.per_query, "dp"))
+
+
 def weight_gradient(
-    rule: Rule, stream: Stream, slopes: Slopes, held: Orientation, values: bool = False
+    rule: Rule,
+    stream: Stream,
+    slopes: Slopes,
+    held: Orientation,
+    values: bool = False,
+    centred: bool = True,
 ) -> list[str]:
     """Return the statements of `score_gradient` that come after the scores."""
     computed = formulas(stream, slopes, values)
     share = literal(stream.share, "share")
     weight = literal(stream.weight, "weight")
+    dp = times("dp", share)
+    pulled = rule.pull(held.per_query, dp) if centred else f"ds = p * {dp}"
+    reads_p = values or "w" in variables(computed) or _reads("p", pulled)
     lines = [
-        *rule.weights(held.per_query),
+        *(each for each in rule.weights(held.per_query) if reads_p or not each.startswith("p = ")),
         f"dp = {held.grad_product}",
         *([f"dp = dp * {weight}"] if weight else []),
         *(["w = p"] if "w" in variables(computed) else []),
         *assigned(stream.share, "share"),
-        rule.pull(held.per_query, times("dp", share)),
+        pulled,
         *(line for name, each in slopes.items() for line in assigned(each.formula, name)),
     ]
-    if values and share:
+    if values and stream.late is not None:
+        lines.append(stream.late.assigned("p"))
+    elif values and share:
         lines.append(f"p = p * {share}")
     if values and stream.extra is not None:
         lines += [stream.extra.assigned("extra"), "p = p + extra"]
     return lines
+
+
+def _reads(name: str, *lines: str) -> bool:
+    return any(re.search(rf"\b{name}\b", line) for line in lines)
 
 
 def nothing_outside(

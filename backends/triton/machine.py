@@ -7,9 +7,10 @@ launched is compiled for the target, under the key by which Triton would look fo
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 import torch
 import triton
@@ -19,7 +20,7 @@ from triton.compiler import ASTSource, CompiledKernel, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from attnc.backends.triton.configs import CAPABILITIES
-from attnc.backends.triton.templates import computed, prepared
+from attnc.backends.triton.templates import by_passes, by_rows, computed, prepared
 from attnc.compiler.kernel import Site, Target
 from attnc.compiler.memory import import_package
 from attnc.compiler.sites import site_types
@@ -81,8 +82,6 @@ def _launches(
     module: ModuleType, site: Site, target: Target, dtype: torch.dtype, sizes: Mapping[str, int]
 ) -> list[_Recorder]:
     """Run the launchers on tensors without storage."""
-    site = computed(site)
-    problem = prepared(site)
     names = vars(module)
     kept = {name: each for name, each in names.items() if _is_kernel(each)}
     recorders = {name: _Recorder(each) for name, each in kept.items()}
@@ -90,32 +89,55 @@ def _launches(
     kept["card_of"] = names["card_of"]
     names.update(recorders, card_of=lambda q: card)
     try:
-        inputs = [_meta(type_, dtype, sizes) for type_ in site_types(site)]
-        keep = (True,) if problem.beside else ()
-        results = names[problem.private("launch")](*inputs, *keep)
-        results = results if isinstance(results, tuple) else (results,)
-        by_name = dict(zip(problem.results, results, strict=True))
-        grads = (by_name[name] for name in problem.differentiable)
-        saved = (by_name[name] for name in problem.saved)
-        wanted = ([True] * len(problem.learned),) if problem.learned else ()
-        names[problem.private("launch_backward")](*grads, *inputs, *saved, *wanted)
+        for one in [each.site for each in by_passes(site)] or [site]:
+            launch = _launch_rows if by_rows(one) else _launch
+            launch(names, one, dtype, sizes)
     finally:
         names.update(kept)
     return [each for each in recorders.values() if each.arguments]
+
+
+def _launch(
+    names: Mapping[str, Any], site: Site, dtype: torch.dtype, sizes: Mapping[str, int]
+) -> None:
+    site = computed(site)
+    problem = prepared(site)
+    inputs = [_meta(type_, dtype, sizes, _BY_TOKEN) for type_ in site_types(site)]
+    keep = (True,) if problem.beside else ()
+    results = names[problem.private("launch")](*inputs, *keep)
+    results = results if isinstance(results, tuple) else (results,)
+    by_name = dict(zip(problem.results, results, strict=True))
+    grads = (by_name[name] for name in problem.differentiable)
+    saved = (by_name[name] for name in problem.saved)
+    wanted = ([True] * len(problem.learned),) if problem.learned else ()
+    names[problem.private("launch_backward")](*grads, *inputs, *saved, *wanted)
+
+
+def _launch_rows(
+    names: Mapping[str, Any], site: Site, dtype: torch.dtype, sizes: Mapping[str, int]
+) -> None:
+    q, k, v = (_meta(each, dtype, sizes, _BY_COLUMN) for each in (site.q, *site.sources[0]))
+    scores = names["row_products_launch"](q, k)
+    names["weighted_rows_launch"](scores, v)
 
 
 def _is_kernel(value: object) -> bool:
     return isinstance(value, JITFunction) and {"BLOCK_I", "BLOCK_J"} <= {*value.arg_names}
 
 
-def _meta(type_: TensorType, dtype: torch.dtype, sizes: Mapping[str, int]) -> torch.Tensor:
-    """Return a tensor as a projection gives it: [b, n, h, d] in memory where it has four axes."""
+_BY_TOKEN, _BY_COLUMN = (0, 2, 1, 3), (0, 3, 1, 2)
+"""The order of axes in memory, as projections give q, k and v, or those of channels."""
+
+
+def _meta(
+    type_: TensorType, dtype: torch.dtype, sizes: Mapping[str, int], order: Sequence[int]
+) -> torch.Tensor:
+    """Return a tensor as a projection gives it where it has four axes."""
     shape = [int(str(substitute(size, sizes))) for size in type_.shape]
     kinds = {"float": dtype, "int": torch.int64, "bool": torch.bool}
-    if len(shape) == 4:
-        shape[1], shape[2] = shape[2], shape[1]
-    made = torch.empty(shape, dtype=kinds[type_.dtype], device="meta")
-    return made.transpose(1, 2) if len(shape) == 4 else made
+    order = order if len(shape) == 4 else range(len(shape))
+    made = torch.empty([shape[axis] for axis in order], dtype=kinds[type_.dtype], device="meta")
+    return made.permute([order.index(axis) for axis in range(len(shape))])
 
 
 def _compiled(launch: _Recorder, target: Target) -> CompiledKernel:

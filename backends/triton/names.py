@@ -22,7 +22,7 @@ RESERVED = frozenset({
     "plain_gradients", "parts", "ctx", "inputs", "output", "grads", "place_block", "block", "start",
     "slot", "slots", "slot_i", "slot_j", "slots_i", "slots_j", "token", "exists", "length", "item",
     "pack", "programs", "x", "y", "z", "w", "dp", "ds", "share", "extra", "sums", "normal", "added",
-    "sink", "depth", "vq", "height", "width", "count", "once", "rows_naming",
+    "sink", "bound", "depth", "vq", "height", "width", "count", "once", "rows_naming",
     "places_naming",
 })  # fmt: skip
 """Names that generated code uses itself, each also with digits after it."""

@@ -11,7 +11,7 @@ from attnc.backends.triton.names import Names
 from attnc.backends.triton.orientation import HEADS_BY_KEYS, QUERIES_BY_KEYS, Orientation
 from attnc.backends.triton.reader import read_streams
 from attnc.backends.triton.routes import Derived
-from attnc.backends.triton.rules import Rule, rule_of
+from attnc.backends.triton.rules import LateSoftmax, Rule, rule_of
 from attnc.backends.triton.streams import Blocks, Stream, Term
 from attnc.backends.triton.views import Blocked, blocked
 from attnc.compiler.kernel import Site
@@ -66,6 +66,11 @@ class Problem:
         same = all(each.slope.tree == first.slope.tree for each in self.streams)
         alone = all(each.post_slope is None for each in self.streams)
         return first.slope if same and alone and first.even else None
+
+    @property
+    def late(self) -> bool:
+        """Whether a first walk finds lse before weights are summed."""
+        return isinstance(self.rule, LateSoftmax)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -202,7 +207,7 @@ def digest(site: Site, reserved: frozenset[str] = frozenset(), listed: bool = Fa
     assert isinstance(dim, int) and isinstance(width, int)
     streams, turned = zip(*facing, strict=True)
     with_lse = "lse" in attention.outputs
-    rule = rule_of(attention.normaliser)
+    rule = rule_of(attention)
     assert rule is not None, "refused before"
     group = _group(site, streams)
     after = epilogue_of(attention.epilogue, names, width, _held(group).h)

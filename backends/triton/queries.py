@@ -50,7 +50,41 @@ def queries(problem: Problem) -> tuple[list[str], KernelText]:
     """
     steps = [_step(problem, stream) for stream in problem.streams]
     walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
-    return [each.definition() for each in steps], queries_kernel(problem, steps, walks)
+    first = [_delta_step(problem, stream) for stream in problem.streams] if problem.late else []
+    kernel = queries_kernel(problem, steps, walks, first=first)
+    return [each.definition() for each in (*first, *steps)], kernel
+
+
+def _delta_step(problem: Problem, stream: Stream) -> Step:
+    """Return what finds delta where no product of rows gives it: weights are not linear in p."""
+    k, v, m = (stream.own(name) for name in ("k", "v", "m"))
+    held, computed = problem.held, formulas(stream, {})
+    body = [
+        *walked(stream, "j", "cols", m),
+        f"k_tile = {rows_of(k, key_head(stream, held), 'near', problem.dim)}",
+        f"v_tile = {rows_of(v, key_head(stream, held), 'near', problem.width)}",
+        *score_gradient(problem.rule, stream, {}, held, centred=False),
+        at_edges(stream, nothing_outside(stream, {}, held, f"(cols < {m})[None, :]")),
+        "delta_tile += tl.sum(ds, 1)",
+    ]
+    return Step(
+        name=problem.private(f"delta_step{stream.tag}"),
+        doc="Add what a tile of keys gives to delta.",
+        given=(
+            *of_block(stream, computed, held), *shared_head(held),
+            *("q_tile", "grad_tile", "lse_tile", k, v),
+        ),
+        state=("delta_tile",),
+        coordinate="i",
+        strided=(k, v),
+        sizes=(*key_sizes(stream, held), *of_stream(stream)),
+        constants=constants(stream),
+        formulas=computed,
+        names=problem.names,
+        block="BLOCK_J",
+        masked=stream.masked,
+        body=tuple(body),
+    )  # fmt: skip
 
 
 def _step(problem: Problem, stream: Stream) -> Step:
@@ -89,7 +123,11 @@ def _step(problem: Problem, stream: Stream) -> Step:
 
 
 def queries_kernel(
-    problem: Problem, steps: list[Step], walks: list[Walk], kept: Sequence[str] = ()
+    problem: Problem,
+    steps: list[Step],
+    walks: list[Walk],
+    kept: Sequence[str] = (),
+    first: Sequence[Step] = (),
 ) -> KernelText:
     """Return the kernel that walks the keys of each stream step by step.
 
@@ -97,14 +135,16 @@ def queries_kernel(
         problem: the site.
         steps: one for each stream; `walks` likewise.
         kept: buffers that steps write besides.
+        first: steps of a walk before, which find delta.
     """
     terms = [each for each in problem.terms() if each.kind == "row"]
-    results = problem.parts if problem.summed else [problem.normal] * problem.rule.centred
+    by_rows = problem.rule.centred and not first
+    results = problem.parts if problem.summed else [problem.normal] * by_rows
     grads = [f"grad_{name}" for name in problem.differentiable]
     sums_kept = [*problem.deltas, *(each.buffer for each in terms)]
     lse = problem.statistics
-    used = {"heads", "n"}.union(*(step.used for step in steps), *(each.used for each in walks))
-    used |= {problem.group} - {""}
+    used = {"heads", "n"}.union(*(step.used for step in (*first, *steps)))
+    used = used.union({problem.group} - {""}, *(each.used for each in walks))
     used |= captures([problem.late_slope, *(each.weight for each in problem.streams)])
     used |= captures(each.sink for each in problem.streams)
     used |= captures(each.slope for each in terms if each.of in ("weight", "sink"))
@@ -119,25 +159,27 @@ def queries_kernel(
         outputs=["grad_q", *beside, *sums_kept, *kept],
         contiguous=[*lse, *grads[1:], *sums_kept, *kept],
         used=used,
-        body=_body(problem, steps, walks),
+        body=_body(problem, steps, walks, first),
         constants=block_constants(problem.streams),
     )
 
 
-def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[str]:
+def _body(
+    problem: Problem, steps: list[Step], walks: list[Walk], first: Sequence[Step]
+) -> Iterator[str]:
     yield from query_tile(problem.blocks, problem.group, walks)
     yield "at = (b * heads + h) * n"
     yield f"q_tile = {rows_of('q', problem.held.h, 'i', problem.dim)}"
     yield f"grad_tile = {rows_of('grad_out', problem.held.h, 'i', problem.width)}"
     yield f"grad_q_tile = tl.zeros([BLOCK_I, {padded(problem.dim)}], tl.float32)"
     if not problem.summed and problem.rule.centred:
-        yield from _joined_delta(problem)
+        yield from _joined_delta(problem, walks, first)
         yield from _of_sink(problem, problem.streams[0])
     for number, (step, each) in enumerate(zip(steps, walks, strict=True)):
         if problem.summed:
             yield from _summed_delta(problem, number)
         yield from (f"{name} = tl.zeros([BLOCK_I], tl.float32)" for name in step.state[1:])
-        yield from each.lines
+        yield from () if first else each.lines
         yield step.visits(each)
         yield from (_store(name.removesuffix("_sum"), name) for name in step.state[1:])
     late = problem.late_slope
@@ -148,15 +190,21 @@ def _body(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[st
     yield stored(grad, "grad_q", problem.held.h, "rows", "n", problem.dim)
 
 
-def _joined_delta(problem: Problem) -> Iterator[str]:
-    yield f"out_tile = {rows_of(problem.normal, problem.held.h, 'i', problem.width)}"
-    if problem.epilogue:
-        yield from problem.epilogue.backward()
-    yield f"delta_tile = {_ROWSUM.format('out_tile')}"
+def _joined_delta(problem: Problem, walks: list[Walk], first: Sequence[Step]) -> Iterator[str]:
+    if first:
+        yield from of_rows(problem.statistics, "at + i")
+        yield "delta_tile = tl.zeros([BLOCK_I], tl.float32)"
+        yield from (line for each in walks for line in each.lines)
+        yield from (step.visits(each) for step, each in zip(first, walks, strict=True))
+    else:
+        yield f"out_tile = {rows_of(problem.normal, problem.held.h, 'i', problem.width)}"
+        yield from problem.epilogue.backward() if problem.epilogue else ()
+        yield f"delta_tile = {_ROWSUM.format('out_tile')}"
     if problem.with_lse:
         yield "delta_tile -= tl.load(grad_lse + at + i)"
     yield _store("delta", "delta_tile")
-    yield from of_rows(problem.statistics, "at + i")
+    if not first:
+        yield from of_rows(problem.statistics, "at + i")
 
 
 def _summed_delta(problem: Problem, number: int) -> Iterator[str]:

@@ -9,7 +9,7 @@ from attnc.backends.triton.expressions import Formula, formula, in_bits
 from attnc.backends.triton.layouts import View
 from attnc.backends.triton.local import Anchor, local_read
 from attnc.backends.triton.names import Names
-from attnc.backends.triton.rules import Elementwise, affine, elementwise, rule_of, with_weight
+from attnc.backends.triton.rules import affine, elementwise, is_elementwise, rule_of, with_weight
 from attnc.backends.triton.streams import Blocks, Stream, Term
 from attnc.backends.triton.tokens import blocked_side
 from attnc.backends.triton.views import Blocked, condition_within
@@ -109,7 +109,7 @@ class _Reader:
         self._site, self._names, self._tag = site, names, tag
         self._summed, self._listed = summed, listed
         self._source, self._normaliser = site.attention.sources[number], site.attention.normaliser
-        rule = rule_of(self._normaliser)
+        rule = rule_of(site.attention)
         assert rule is not None, "refused before"
         self._rule = rule
         self._sink = self._sink_of(number)
@@ -132,8 +132,9 @@ class _Reader:
         weight = source.weight if self._summed else None
         weight = None if weight is None else simplify(weight)
         score, post = map(self._with_copies, self._weighed())
-        parts = affine(post)
-        assert parts is not None, "refused before"
+        parts, late = affine(post), None
+        if parts is None:
+            parts, late = (derivative(post, Weight()), ZERO), post
         inside = band(source.domain) if facing is None else LinearBand()
         keep = allowed(source) if facing is None else condition_within(source, facing.view)
         of = {"score": score, "post": post, "weight": weight, "sink": self._sink}
@@ -151,6 +152,7 @@ class _Reader:
             self._optional(derivative(score, L1()), "distance_slope", unless=0.0),
             self._optional(parts[0], "share", unless=1.0),
             self._optional(parts[1], "extra", unless=0.0),
+            self._optional(late, "late"),
             self._optional(derivative(post, Dot()), "post_slope", unless=0.0),
             self._scored(self._sink, "sink", text(self._sink)) if self._sink else None,
             self._optional(weight, "weight"),
@@ -162,7 +164,7 @@ class _Reader:
     def _weighed(self) -> tuple[ScoreTree, ScoreTree]:
         """Return score and post; a weight that depends on its own score alone is a score."""
         score, post = simplify(self._source.score), simplify(self._source.post or Weight())
-        if isinstance(self._rule, Elementwise):
+        if is_elementwise(self._normaliser):
             return with_weight(post, elementwise(self._normaliser, score)), Weight()
         return score, post
 

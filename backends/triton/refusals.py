@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from attnc.backends.formula import beyond_products
 from attnc.backends.torch_function import unknown_sizes
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.problem import walks
-from attnc.backends.triton.rules import affine, rule_of
+from attnc.backends.triton.rules import Softmax, affine, is_elementwise, rule_of
 from attnc.compiler.kernel import Site, Target
-from attnc.dsl.attention import Among, Constant, SoftmaxKeys, Source
+from attnc.dsl.attention import Among, Attention, Constant, SoftmaxKeys, Source
 from attnc.dsl.attention_text import normaliser_text
+from attnc.dsl.dims import Size
 from attnc.dsl.scorelang import allowed, coordinates, has_dot, subtrees
 
 ZERO = Constant(0.0)
@@ -19,12 +21,11 @@ WIDEST = 256
 """Largest head dim for which the tiles of every supported card fit."""
 
 
-def reasons_against(site: Site, target: Target) -> list[str]:
-    """Return why the site cannot be computed on the target; none where it can."""
+def reasons_against(site: Site) -> list[str]:
+    """Return why tiles of queries by tiles of keys do not compute a site; none where they do."""
     return [
-        *of_target(target),
-        *of_weights(site),
-        *beyond_products(site),
+        *of_weights(site, twice=True),
+        *_beyond_products(site),
         *of_shapes(site),
         *of_outputs(site),
         *of_expressions(site),
@@ -40,16 +41,22 @@ def of_target(target: Target) -> Iterator[str]:
         yield f"kernels are not checked for {target}; there are {', '.join(CAPABILITIES)}"
 
 
-def of_weights(site: Site) -> Iterator[str]:
-    """Yield what normaliser and post expressions ask that no rule of weights gives."""
+def of_weights(site: Site, twice: bool = False) -> Iterator[str]:
+    """Yield what normaliser and post expressions ask that no rule of weights gives.
+
+    Args:
+        site: what to compute.
+        twice: whether keys may be walked twice, which finds lse before weights are used.
+    """
     attention = site.attention
-    rule = rule_of(attention.normaliser)
+    rule = rule_of(attention)
     if rule is None:
         name = normaliser_text(attention.normaliser)
         yield f"{name} compares more than the keys of a query as they come by"
     posts = [source.post for source in attention.sources if source.post is not None]
-    if rule is not None and rule.centred:
-        if any(affine(post) is None for post in posts):
+    if rule is not None and rule.centred and not is_elementwise(attention.normaliser):
+        once = not twice or attention.join == "sum" or not isinstance(rule, Softmax)
+        if once and any(affine(post) is None for post in posts):
             yield "a post expression is not linear in w, which is known only after the last key"
         adds = any(parts is not None and parts[1] != ZERO for parts in map(affine, posts))
         if adds and attention.join == "sum" and len(attention.sources) > 1:
@@ -67,15 +74,43 @@ def _of_epilogue(site: Site) -> Iterator[str]:
         yield "what follows its result stands apart unless that is one softmax and a sum"
 
 
+def _beyond_products(site: Site) -> Iterator[str]:
+    attention = site.attention
+    if attention.given:
+        yield (
+            "the products are given: a normaliser and one matrix product are left, each of them a "
+            "kernel of torch"
+        )
+        return
+    if _is_ratio(attention):
+        site = replace(site, attention=replace(attention, renormalise=None))
+    yield from beyond_products(site)
+
+
+def _is_ratio(attention: Attention) -> bool:
+    """Say whether weights that are divided by their sum again are a ratio of scores."""
+    joined = len(attention.sources) == 1 or attention.join == "softmax"
+    every = attention.renormalise == Constant(True)
+    return every and joined and is_elementwise(attention.normaliser)
+
+
+def is_wide(site: Site) -> bool:
+    """Say whether rows are too wide for a tile, as far as is known."""
+    return any(not isinstance(width, int) or width > WIDEST for width in _widths(site))
+
+
+def _widths(site: Site) -> list[Size]:
+    return [site.q.shape[-1], *(type_.shape[-1] for pair in site.sources for type_ in pair)]
+
+
 def of_shapes(site: Site) -> Iterator[str]:
     """Yield what is wrong with the sizes of heads."""
     if site.attention.given:  # refused already; q has no head dim
         return
-    widths = [site.q.shape[-1], *(type_.shape[-1] for pair in site.sources for type_ in pair)]
-    symbolic = sorted({str(width) for width in widths if not isinstance(width, int)})
+    symbolic = sorted({str(width) for width in _widths(site) if not isinstance(width, int)})
     if symbolic:
         yield f"head dims must be numbers at compile time; {', '.join(symbolic)} is not"
-    too_wide = [width for width in widths if isinstance(width, int) and width > WIDEST]
+    too_wide = [width for width in _widths(site) if isinstance(width, int) and width > WIDEST]
     if too_wide:
         yield f"head dim {max(too_wide)} is over {WIDEST}, the widest whose tiles fit every card"
     if len({v.shape[-1] for _, v in site.sources}) > 1:
@@ -92,7 +127,8 @@ def of_outputs(site: Site) -> Iterator[str]:
     attention = site.attention
     extra = [name for name in attention.outputs if name in ("weights", "scores")]
     if extra:
-        yield f"{' and '.join(extra)} would be stored in full; the reference backend gives them"
+        names = " and ".join(extra)
+        yield f"{names} are asked for: not to store them is what a kernel would gain"
     if "lse" in attention.outputs and attention.join == "sum" and len(attention.sources) > 1:
         yield "sources that are summed have an lse each, not one"
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from attnc.dsl.attention import (
     Apply,
+    Attention,
     Constant,
     Normaliser,
     Ratio,
@@ -83,7 +84,7 @@ class Softmax(Rule):
     in_bits = True
     state = ("peak", "total")
     outside = 'float("-inf")'
-    add = (
+    add: ClassVar[tuple[str, ...]] = (
         "new_peak = tl.maximum(peak, tl.max(s, 1))",
         'shift = tl.where(new_peak == float("-inf"), 0.0, new_peak)  # no key so far',
         "p = tl.exp2(s - shift[:, None])",
@@ -118,6 +119,24 @@ class Softmax(Rule):
     def pull(self, index: str, dp: str) -> str:
         """Return p * (dp - delta)."""
         return f"ds = p * ({dp} - delta_tile{index})"
+
+
+@dataclass(frozen=True)
+class LateSoftmax(Softmax):
+    """exp2(s - lse), of a known lse: a first walk finds it, weights are whole in the second."""
+
+    first: ClassVar[tuple[str, ...]] = Softmax.add
+    add = ("p = tl.exp2(s - bound[:, None])",)
+    carried = "acc"
+    doc = "Add a tile of keys, whose weights are known."
+    bound: ClassVar[tuple[str, ...]] = (
+        "some = tl.where(total == 0.0, 1.0, total)",
+        "bound = tl.where(total == 0.0, 0.0, peak + tl.log2(some))",
+    )
+
+    def result(self) -> str:
+        """Return the sum as it is."""
+        return "acc"
 
 
 @dataclass(frozen=True)
@@ -191,16 +210,26 @@ class OverSum(Rule):
         return total if self.floor else f"tl.where({total} == 0.0, 1.0, {total})"
 
 
-def rule_of(normaliser: Normaliser) -> Rule | None:
-    """Return the rule of a normaliser; none where weights of other queries count."""
-    match normaliser:
+def rule_of(attention: Attention) -> Rule | None:
+    """Return the rule of an attention; none where weights of other queries count.
+
+    Weights that are divided by their sum again are a ratio where each depends on its pair alone.
+    """
+    match attention.normaliser:
         case SoftmaxKeys():
-            return Softmax()
-        case Sigmoid() | ReluPower() | Unnormalised():
-            return Elementwise()
+            posts = [source.post for source in attention.sources if source.post is not None]
+            return LateSoftmax() if any(affine(post) is None for post in posts) else Softmax()
         case Ratio(eps, floor):
             return OverSum(eps, floor)
+        case normaliser if is_elementwise(normaliser):
+            is_ratio = attention.renormalise == Constant(True)
+            return OverSum(0.0, None) if is_ratio else Elementwise()
     return None
+
+
+def is_elementwise(normaliser: Normaliser) -> bool:
+    """Say whether a weight depends on the score of its own pair alone."""
+    return isinstance(normaliser, (Sigmoid, ReluPower, Unnormalised))
 
 
 def elementwise(normaliser: Normaliser, score: ScoreTree) -> ScoreTree:

@@ -102,6 +102,7 @@ class Stream:
         slope: d score / d qk.
         distance_slope: d score / d l1(q, k); none for 0.
         share: what post multiplies weights by; none for 1. It adds `extra`; none for nothing.
+        late: the weight after post, where that is not linear in w; then `share` is d post / d w.
         post_slope: d post / d qk; none for 0.
         sink: score of a key without a value, as `score` is taken; none for no such key.
         weight: factor of the result; none for 1.
@@ -122,6 +123,7 @@ class Stream:
     distance_slope: Formula | None
     share: Formula | None
     extra: Formula | None
+    late: Formula | None
     post_slope: Formula | None
     sink: Formula | None
     weight: Formula | None
@@ -161,8 +163,8 @@ class Stream:
         yield self.score
         yield self.slope
         others = (
-            self.keep, self.distance_slope, self.share, self.extra, self.post_slope, self.sink,
-            self.weight,
+            self.keep, self.distance_slope, self.share, self.extra, self.late, self.post_slope,
+            self.sink, self.weight,
         )  # fmt: skip
         yield from (each for each in others if each is not None)
         yield from (each.slope for each in self.terms)

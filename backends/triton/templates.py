@@ -1,7 +1,9 @@
 """Which template computes a site.
 
 One that gathers rows where queries have lists of keys; else one that keeps a side in a tile, else
-one that sums over keys first, else that of tiles by tiles.
+one that sums over keys first, else that of tiles by tiles, also with the roles of queries and keys
+swapped; where heads are too wide for tiles, one for few wide rows; else several attentions, each of
+them by one of these.
 """
 
 from __future__ import annotations
@@ -9,12 +11,16 @@ from __future__ import annotations
 from attnc.backends.triton import refusals
 from attnc.backends.triton.gathered import choice as lists
 from attnc.backends.triton.gathered import problem as gathered
+from attnc.backends.triton.gram import template as gram
 from attnc.backends.triton.linear import template as linear
 from attnc.backends.triton.linear.core import core
+from attnc.backends.triton.passes.lower import Pass, passes
 from attnc.backends.triton.problem import Problem, digest
 from attnc.backends.triton.resident import choice, grouped
 from attnc.backends.triton.resident.problem import Resident, prepare
 from attnc.backends.triton.rules import rule_of
+from attnc.backends.triton.turned.problem import Turned, turned
+from attnc.backends.triton.turned.sites import turned_sites
 from attnc.compiler.kernel import Site, Target
 
 
@@ -27,21 +33,52 @@ def reasons_against(site: Site, target: Target) -> list[str]:
     of_resident = choice.reasons_against(by_row)
     if not of_resident:
         return of_target or [*choice.room(by_row, target)]
-    against = refusals.reasons_against(site, target)
-    others = of_resident if rule_of(site.attention.normaliser) is None else []
-    return [*dict.fromkeys((*against, *others))]
+    if by_turning(site) or by_rows(site) or by_passes(site):
+        return of_target
+    others = of_resident if rule_of(site.attention) is None else []
+    if refusals.is_wide(site) and not site.attention.given:
+        others += gram.reasons_against(site)
+    parts = [*(turned_sites(site) or ()), *(each.site for each in passes(site))]
+    others += [reason for part in parts for reason in refusals.reasons_against(part)]
+    return [*dict.fromkeys((*of_target, *refusals.reasons_against(site), *others))]
 
 
-def prepared(site: Site) -> Problem | Resident:
+def prepared(site: Site) -> Problem | Resident | Turned:
     """Return a site as its template sees it; the template is the same for all targets."""
     if lists.has_lists(site):
         return gathered.prepare(site)
+    if by_turning(site):
+        return turned(site)
     inner = computed(site)
     if choice.reasons_against(inner):
         return digest(inner)
     keys = choice.keys_stay(inner)
     assert keys is not None
     return prepare(inner, keys)
+
+
+def by_turning(site: Site) -> bool:
+    """Say whether a site is computed with the roles of queries and keys swapped."""
+    sites = None if _is_tiled(site) else turned_sites(site)
+    return sites is not None and not any(map(refusals.reasons_against, sites))
+
+
+def by_rows(site: Site) -> bool:
+    """Say whether a site is computed by products of few wide rows."""
+    others = _is_tiled(site) or by_turning(site)
+    return not others and not [*gram.reasons_against(site)]
+
+
+def by_passes(site: Site) -> tuple[Pass, ...]:
+    """Return the attentions as which a site is computed; nothing where it is computed as one."""
+    found = () if _is_tiled(site) or by_turning(site) or by_rows(site) else passes(site)
+    return found if all(_is_tiled(each.site) for each in found) else ()
+
+
+def _is_tiled(site: Site) -> bool:
+    """Say whether one walk over tiles computes a site, or lists of keys are walked."""
+    in_a_tile = not choice.reasons_against(grouped.core(site))
+    return in_a_tile or lists.has_lists(site) or not refusals.reasons_against(site)
 
 
 def by_sums(site: Site) -> bool:

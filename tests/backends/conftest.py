@@ -93,9 +93,13 @@ class Harness:
             pytest.skip("there is a GPU: the same cases run on it")
         answer = TritonBackend().can(site, TARGET)
         assert isinstance(answer, Yes), answer
-        names = vars(self.module(site))
-        self.monkeypatch.setitem(names, "tile_for", lambda tiles, length, q: (*tile, 4, 1))
-        entry: Entry = names[site.name]
+        entry: Entry = vars(self.module(site))[site.name]
+        # operators of equal text are those of the module that was loaded last
+        for name in [each for each in sys.modules if each.startswith("kernels_")]:
+            names = vars(sys.modules[name])
+            if "tile_for" in names:
+                choice = lambda tiles, length, q: (*tile, 4, 1)  # noqa: E731
+                self.monkeypatch.setitem(names, "tile_for", choice)
         return entry
 
     def inputs(self, site: Site, sizes: Mapping[str, int], dtype: torch.dtype) -> list[Tensor]:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import attnc
+from attnc.backends.materialised.generate import Generator
 from attnc.backends.reference import ReferenceBackend, function
-from attnc.backends.reference.generate import Generator
 from attnc.backends.sdpa import SdpaBackend
 from attnc.compiler.cost import site_flops
 from attnc.compiler.kernel import No, Site, Target

@@ -44,7 +44,7 @@ def _of_weights(site: Site) -> Iterator[str]:
     if mixed and max(slots, default=0) > MOST:
         yield f"corners share a tile of the whole box, at most {MOST} slots; it has {max(slots)}"
     if "slot_weights" in attention.outputs:
-        rule = rule_of(attention.normaliser)
+        rule = rule_of(attention)
         if not mixed and (rule is None or rule.centred):
             name = normaliser_text(attention.normaliser)
             yield f"slot_weights by {name} are known after the last slot only"

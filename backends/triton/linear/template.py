@@ -49,6 +49,8 @@ def reasons_against(site: Site) -> Iterator[str]:
         yield "a sum over keys has no single weights for a post expression"
     if source.weight is not None:
         yield "it has no factor on its result"
+    if site.attention.renormalise is not None:
+        yield "it does not divide weights by their sum again"
     if site.attention.outputs != ("out",):
         yield "a sum over keys has the output only"
     if _by_pairs_is_less(site):

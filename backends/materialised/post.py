@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attnc.backends.reference.part import Part
+from attnc.backends.materialised.part import Part
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.torch_scores import ScoreWriter
 from attnc.dsl.attention import Constant, ScoreTree, Weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial, reduce
 from itertools import product
 
-from attnc.backends.reference.part import Part
+from attnc.backends.materialised.part import Part
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.torch_scores import ScoreWriter
 from attnc.dsl.attention import Constant, Sampled, ScoreTree

@@ -1,4 +1,4 @@
-"""The meaning of an attention as a plain torch function that materialises all scores.
+"""An attention as a torch function that stores all its scores; in plain torch, its meaning.
 
 Products are in the dtype of their operands. Softmax takes its statistics in float32 at least, and
 every score that is more than a scaled product is computed there, as are weights that are more than
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from attnc.backends.epilogue import written
 from attnc.backends.formula import formula
-from attnc.backends.reference.normalise import lse, normalised, softmax
-from attnc.backends.reference.part import KEYS, QUERIES, Part
-from attnc.backends.reference.post import Reduction
+from attnc.backends.materialised.normalise import lse, normalised, softmax
+from attnc.backends.materialised.part import KEYS, QUERIES, Part
+from attnc.backends.materialised.post import Reduction
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.torch_scores import LONGEST, Kind, ScoreWriter
 from attnc.compiler.kernel import Site
@@ -182,7 +182,9 @@ class Generator:
 
     def _out(self, parts: list[Part]) -> str:
         terms = [
-            self._scaled(source.weight, self._summed(self._weights(part), part), number, part)
+            self._scaled(
+                source.weight, self._summed(self._weights(part), part.values), number, part
+            )
             for number, (part, source) in enumerate(zip(parts, self._sources, strict=False))
         ]
         if len(terms) == 1:
@@ -191,8 +193,8 @@ class Generator:
             self._line(f"out{part.suffix} = {term}")
         return " + ".join(f"out{part.suffix}" for part in parts)
 
-    def _summed(self, weights: str, part: Part) -> str:
-        return f"{weights} @ {part.values}"
+    def _summed(self, weights: str, values: str) -> str:
+        return f"{weights} @ {values}"
 
     def _scaled(self, factor: ScoreTree | None, product: str, number: int, part: Part) -> str:
         """Return `factor * product` in the dtype of v."""
@@ -237,7 +239,8 @@ class Generator:
     def _back(self, part: Part) -> None:
         """Bind `back`: the same scores, read by the keys."""
         written = self._narrowed(softmax(self._function, part, QUERIES, "back"), "vq")
-        self._line(f"back = {fill('{a}.transpose(-2, -1) @ {b}', written, 'vq')}")
+        turned = fill("{a}.transpose(-2, -1)", written)
+        self._line(f"back = {self._summed(turned, 'vq')}")
 
     def _extras(self, parts: list[Part]) -> None:
         outputs = self._attention.outputs

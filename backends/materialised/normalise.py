@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attnc.backends.reference.bilinear import bilinear
-from attnc.backends.reference.part import KEYS, QUERIES, Part
+from attnc.backends.materialised.bilinear import bilinear
+from attnc.backends.materialised.part import KEYS, QUERIES, Part
 from attnc.backends.torch_function import TorchFunction
 from attnc.dsl.attention import (
     ArgmaxKeys,

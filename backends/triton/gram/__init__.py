@@ -1,0 +1,1 @@
+"""Few rows of wide heads, such as channels: products over all columns, then weights times rows."""

@@ -1,0 +1,1 @@
+"""Attentions whose weights take a walk of their own: several attentions, one behind another."""
