@@ -23,6 +23,8 @@ INPUTS = {
     "v": "[b, 2, m, 16]",
     "k2": "[b, 2, p, 16]",
     "v2": "[b, 2, p, 16]",
+    "k1": "[b, 1, m, 16]",
+    "v1": "[b, 1, m, 16]",
     "sink": "[2]",
     "heat": "[2]",
     "gain": "[b, n]",
@@ -69,6 +71,7 @@ CASES = {
     "squared": "attend(q, k, v, post = w ** 2 * gate[b, h, j], domain = causal, outputs = [lse])",
     "squared of two": "attend(q, [source(k, v, post = w * (heat[h] - w) + qk * 0.1), source(k2, "
     "v2)], normalize = softmax(keys, sink = sink[h]))",
+    "squared, shared keys": "attend(q, k1, v1, post = w ** 2 * heat[h])",
     "root by block": "attend(q, k, v, grid = [8, 5], domain = windows(4), score = qk * 0.2, "
     "post = sqrt(w + table[h, iy - jy + 3, ix - jx + 3] ** 2 + 0.1))",
     "renormalised": "attend(q, k, v, normalize = sigmoid, post = where(keep[b, i, j], w ** 2, "
