@@ -20,7 +20,7 @@ from attnc.backends.triton.backend import TritonBackend
 from attnc.backends.triton.cards import Place, Row
 from attnc.backends.triton.configs import ANY, CAPABILITIES
 from attnc.backends.triton.crosscompile import Resources, over_budget, resources_of
-from attnc.backends.triton.examples import causal_table, duplex, fading
+from attnc.backends.triton.examples import causal_table, duplex, fading, linear
 from attnc.backends.triton.machine import compiled, kernels_of
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.example import random_inputs
@@ -77,7 +77,7 @@ class Subject:
     @property
     def is_forward(self) -> bool:
         """Whether the kernel is part of the forward pass."""
-        return self.kind in ("forward", "chunks")
+        return self.kind in ("forward", "chunks", "rows")
 
     def tile(self, row: Row) -> tuple[int, ...]:
         """Return a row as a file of kernels has it: rows of q and of k, warps, stages."""
@@ -111,7 +111,8 @@ def _of_resident(place: Place, row: Row) -> Subject:
 
 
 def _of_linear(place: Place, row: Row) -> Subject:
-    return Subject(place, row, fading(int(place[1])), LONG)
+    example = linear if place[2] == "rows" else fading
+    return Subject(place, row, example(int(place[1])), LONG)
 
 
 SUBJECTS: Mapping[str, Callable[[Place, Row], Subject]] = {

@@ -59,6 +59,9 @@ CALLS: Mapping[str, Call] = {
         "attend(q, k, v, domain = causal, score = qk * scale + bias[b, h, i, j])",
         {**BASIC, "bias": "[b, 2, n, n]"},
     ),
+    "shared keys": Call(
+        "attend(q, k, v, domain = causal)", {**BASIC, "k": "[b, 1, n, 16]", "v": "[b, 1, n, 16]"}
+    ),
     "mask of half the rows": Call(
         "attend(q, k, v, mask = keep[b, i // 2 + 16, j])", {**BASIC, "keep": "[b, n, n] bool"}
     ),
