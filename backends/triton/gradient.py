@@ -62,17 +62,13 @@ def score_gradient(
         centred: whether `ds` counts from delta, as the rule says; else it is p * dp.
     """
     computed = formulas(stream, slopes, values)
+    rest = weight_gradient(rule, stream, slopes, held, values, centred)
     return [
         *([f"qk = {held.product}"] if needs_product(computed) else []),
         *([] if placed else axes(stream, computed, held)),
-        *(scores(stream) if _reads_scores(rule, held, values) else []),
-        *weight_gradient(rule, stream, slopes, held, values, centred),
+        *(scores(stream) if _reads("s", *rest) else []),
+        *rest,
     ]
-
-
-def _reads_scores(rule: Rule, held: Orientation, values: bool) -> bool:
-    """Say whether a tile needs more than slopes of its scores."""
-    return values or rule.statistic != "" or _reads("s", rule.pull(held.per_query, "dp"))
 
 
 def weight_gradient(

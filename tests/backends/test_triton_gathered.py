@@ -140,7 +140,7 @@ def test_a_number_that_no_key_has_is_an_error(number: int, harness: Harness) -> 
         (Case(index="any"), "how many keys an index names must be a number at compile time"),
         (Case("post = w * exp(-l1(q, k))"), "a post expression reads l1(q, k)"),
         (Case("normalize = softmax(queries)"), "softmax(queries) compares more than the keys"),
-        (Case("outputs = [weights]"), "weights would be stored in full"),
+        (Case("outputs = [weights]"), "weights are asked for"),
         (Case("outputs = [received]"), "does not give received"),
         (Case(streams="q, [source(k, v, domain = routed(r)), source(k2, v2)]"),
          "a source without a list of keys is beside one with"),

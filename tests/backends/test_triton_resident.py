@@ -257,7 +257,6 @@ def test_heads_that_share_keys_read_them_once(harness: Harness) -> None:
         ("attend(x, z, zv, normalize = argmax(queries))", "needs queries that stay in a tile"),
         ("attend(x, x, xv, normalize = argmax(keys))", "queries or keys that stay in a tile"),
         ("attend(x, z, zv, normalize = argmax(keys), post = w * heat[h])", "post does more"),
-        ("attend(z, x, xv, normalize = softmax(queries), post = w ** 2)", "post does more"),
         ("attend(z, x, xv, normalize = softmax(queries), renormalize = i == 0)", "of some rows"),
         ("attend(x, z, zv, normalize = argmax(keys), renormalize = true)", "another side"),
         ("attend(z, x, xv, normalize = softmax(queries), outputs = [received])", "received"),

@@ -145,7 +145,7 @@ def test_the_cpu_has_the_reference_s_results_and_gradients(harness: Harness) -> 
          "corners share a tile of the whole box, at most 64 slots; it has 100"),
         (Case("domain = sampled(c, 1), normalize = bilinear, post = w ** 2"), "not linear in w"),
         (Case("domain = sampled(c, 1), normalize = bilinear, outputs = [weights]"),
-         "weights would be stored in full"),
+         "weights are asked for"),
     ],
 )  # fmt: skip
 def test_it_says_why_it_cannot(case: Case, reason: str, harness: Harness) -> None:
