@@ -211,6 +211,12 @@ def regions(b: int, h: int, side: int, d: int, count: int, chosen: int) -> Atten
     return tokens(b, h, side * side, d, pieces, {"route": route})
 
 
+def chosen(b: int, h: int, n: int, d: int, keys: int) -> Attention:
+    """Return tokens each of which sees so many keys, named by an index that all heads share."""
+    index: Given = ((b, n, keys), n)
+    return tokens(b, h, n, d, ", domain = routed(index)", {"index": index})
+
+
 def windows(b: int, h: int, side: int, d: int, window: int) -> Attention:
     """Return a map in windows of window * window tokens."""
     return tokens(
@@ -248,6 +254,11 @@ CASES: tuple[Case, ...] = (
     *(
         Case(f"8 of 64 regions, head dim 64, {mode}", "routed", regions(8, 8, 64, 64, 8, 8),
              regions(1, 1, 8, 64, 4, 3), mode, plain=tokens(8, 8, 4096, 64))
+        for mode in MODES
+    ),
+    *(
+        Case(f"64 of 4096 keys, head dim 64, {mode}", "chosen", chosen(2, 8, 4096, 64, 64),
+             chosen(1, 1, 20, 64, 5), mode, plain=tokens(2, 8, 4096, 64))
         for mode in MODES
     ),
     *(
