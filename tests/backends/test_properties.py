@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from attnc.compiler.comparison import FACTORS, FLOAT64_LIMIT
 from tests.backends.primitives import PRIMITIVES, chosen, errors, run
@@ -22,10 +22,11 @@ torch.set_num_threads(1)
 
 EPSILON = torch.finfo(torch.float32).eps
 BACKENDS = ("sdpa", "linear", "tiled")
-EXAMPLES = int(os.environ.get("ATTNC_EXAMPLES", "2"))
+ANEW = "ATTNC_EXAMPLES" in os.environ
 DRAWN = settings(
-    max_examples=EXAMPLES,
-    derandomize="ATTNC_EXAMPLES" not in os.environ,
+    max_examples=int(os.environ.get("ATTNC_EXAMPLES", "2")),
+    derandomize=not ANEW,
+    phases=tuple(Phase) if ANEW else (Phase.generate,),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -81,6 +81,8 @@ def uses(draw: Draw, name: str) -> Use:
     has_maximum = re.search(r"\b(arg)?max\(", library.text(name)) is not None
     least = 1 if has_maximum else 0  # a largest of no tokens there is not
     sizes = _sizes(draw, values, least, is_self="self" in pattern)
+    if int(values.get("landmarks", 1)) > sizes["n"]:
+        reject()  # they are means over runs of tokens, by definition not more of them
     ports = [port for port in block.ports if not port.optional]
     shapes: dict[str, tuple[tuple[int, ...], str]] = {}
     for port, argument in zip(ports, given, strict=True):
