@@ -116,6 +116,35 @@ def test_strided_operands(load_kernels: LoadKernels) -> None:
     torch.testing.assert_close(ours, right)
 
 
+def turned(x: Tensor) -> Tensor:
+    """The same numbers, heads side by side for each token in memory."""
+    return x.transpose(1, -2).contiguous().transpose(1, -2) if x.dim() > 2 else x
+
+
+def sliced(x: Tensor) -> Tensor:
+    """The same numbers, every second one of a row in memory, NaN between them."""
+    if not x.is_floating_point() or x.dim() == 0:
+        return x
+    wide = x.new_full((*x.shape[:-1], 2 * x.shape[-1] + 1), torch.nan)
+    wide[..., 1::2] = x
+    return wide[..., 1::2]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["duplex of two", "slots of two", "bilinear", "routed keys with offsets", "shared keys",
+     "table by batch", "sampled by distance", "weights by slot", "index over queries of two"],
+)  # fmt: skip
+def test_operands_of_any_strides(name: str, load_kernels: LoadKernels) -> None:
+    of = named(name)
+    entry, given = built(of, load_kernels), operands(of)
+    exact = run(function(of), given, torch.float64)
+    for laid in (turned, sliced):
+        found = run(entry, [laid(x) for x in given], torch.float64)
+        for ours, right in zip(found, exact, strict=True):
+            assert error(ours, right) < 1e-12
+
+
 # Memory -----------------------------------------------------------------------------------
 
 
