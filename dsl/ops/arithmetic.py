@@ -20,6 +20,17 @@ def _arithmetic(name: str, call: str, doc: str, dtype: str = "number") -> Op:
     return Op(name, FAMILY, doc, signature, call, rules=_RULES)
 
 
+def _division(name: str, call: str, doc: str) -> Op:
+    signature = "a: operand, b: operand -> real[*broadcast(a, b)]"
+    return Op(name, FAMILY, doc, signature, call, rules=_RULES, derive=_check_divisor)
+
+
+def _check_divisor(bound: Bound) -> Mapping[str, Arg]:
+    if not isinstance(bound["b"], Value) and bound["b"] == 0:
+        raise Mismatch("argument", "the divisor is 0")
+    return {}
+
+
 def _comparison(name: str, call: str, doc: str) -> Op:
     signature = "a: operand, b: operand -> bool[*broadcast(a, b)]"
     return Op(name, FAMILY, doc, signature, call, rules=_RULES, derive=_check_operands)
@@ -49,11 +60,11 @@ ROWS = (
             ("subtract", "{a} - {b}", "a - b."),
             ("multiply", "{a} * {b}", "a * b."),
             ("divide", "{a} / {b}", "a / b; of int tensors only after a cast.", "field"),
-            ("floor_divide", "{a} // {b}", "a / b, rounded down.", "real"),
-            ("remainder", "{a} % {b}", "a - b * (a // b), of b's sign.", "real"),
             ("power", "{a} ** {b}", "a to the power of b."),
         ),
     ),
+    _division("floor_divide", "{a} // {b}", "a / b, rounded down."),
+    _division("remainder", "{a} % {b}", "a - b * (a // b), of b's sign."),
     Op("negative", FAMILY, "-x.", "x: number[*s] -> number[*s]", "-{x}"),
     *starmap(
         _comparison,

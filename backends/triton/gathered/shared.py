@@ -16,7 +16,7 @@ def load_lists(
     x, b, h, rows, length, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr
 ):  # fmt: skip
     """Read rows [.., .., PADDED] of x[b, h]; zeros for row `length` and padding."""
-    columns = tl.arange(0, PADDED)[None, None, :]
+    columns = tl.arange(0, PADDED)[None, None, :].to(tl.int64)
     rows = rows[:, :, None]
     at = x + b * strides[0] + h * strides[1] + rows.to(tl.int64) * strides[2]
     inside = (rows < length) & (columns < WIDTH)
