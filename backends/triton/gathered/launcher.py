@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from attnc.backends.triton.gathered.forward import forward
 from attnc.backends.triton.gathered.keys import keys
 from attnc.backends.triton.gathered.lists import lists_in_torch
-from attnc.backends.triton.gathered.problem import Gathered, keys_name, reading
+from attnc.backends.triton.gathered.problem import Gathered
 from attnc.backends.triton.gathered.queries import queries
+from attnc.backends.triton.gathered.reading import keys_name, reading
 from attnc.backends.triton.launcher import choice, part_names, query_grid, recomputed, rest
 from attnc.backends.triton.layout import call, define, listing
 from attnc.backends.triton.operation import backward_arguments, gradients

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from attnc.backends.triton.expressions import Formula, formula
 from attnc.backends.triton.gathered.lists import KeyFunction, Listed, key_function, listed
 from attnc.backends.triton.gathered.mixture import Mixture
-from attnc.backends.triton.names import Names
 from attnc.backends.triton.problem import Problem, digest
 from attnc.backends.triton.routes import once_name
 from attnc.backends.triton.streams import Stream, Term
@@ -24,13 +23,11 @@ from attnc.dsl.attention import (
     SoftmaxKeys,
     Source,
 )
-from attnc.dsl.graph import TensorType
 from attnc.dsl.scorelang import (
     FRACTIONS,
     centre,
     derivative,
     fractions,
-    make,
     reaches,
     replaced,
     simplify,
@@ -198,64 +195,3 @@ def _mixed(base: Gathered, site: Site) -> Gathered:
     rule = Mixture(base.private("mixture"), sides)
     mixed = replace(stream, terms=tuple(terms))
     return replace(base, streams=(mixed,), rule=rule, fractions=found)
-
-
-# What is read by slot ---------------------------------------------------------------------
-
-
-def reading(problem: Gathered, site: Site) -> tuple[Problem, Site]:
-    """Return problem and site as gradients of captured tensors read them.
-
-    Slots are the keys there, and the key that a slot holds is read from one more int tensor,
-    [b, h or 1, n, slots], below 0 for none. Pairs without a key do not exist.
-    """
-    batch, heads, length, _ = site.q.shape
-    attention, sources, types, streams = site.attention, [], [], []
-    for stream, lists in zip(problem.streams, problem.lists, strict=True):
-        key = _key_in_slot(keys_name(site, stream), lists)
-        sources.append(Source(All(), Constant(0.0), make("ge", key, Constant(0))))
-        shape = (batch, heads if lists.by_head else 1, length, lists.slots)
-        types.append(TensorType(shape, "int"))
-        streams.append(replace(stream, terms=tuple(_by_slot(stream.terms, key))))
-    added = (keys_name(site, stream) for stream in problem.streams)
-    changed = replace(
-        site,
-        attention=replace(
-            attention, sources=tuple(sources), tensors=(*attention.tensors, *added)
-        ),
-        sources=tuple(_of_slots(site, problem)),
-        tensors=(*site.tensors, *types),
-    )  # fmt: skip
-    return replace(problem, names=Names(changed, RESERVED), streams=tuple(streams)), changed
-
-
-def keys_name(site: Site, stream: Stream) -> str:
-    """Return what trees call the tensor of the keys of a stream."""
-    name = stream.own("keys")
-    while name in site.attention.tensors:
-        name += "_"
-    return name
-
-
-def _key_in_slot(name: str, lists: Listed) -> Load:
-    head = Coordinate("h") if lists.by_head else Constant(0)
-    return Load(name, (Coordinate("b"), head, Coordinate("i"), Coordinate("j")), "int")
-
-
-def _of_slots(site: Site, problem: Gathered) -> Iterator[tuple[TensorType, TensorType]]:
-    """Yield k and v with as many keys as a query has slots."""
-    for (k, v), lists in zip(site.sources, problem.lists, strict=True):
-        yield replace(k, shape=(*k.shape[:2], lists.slots, *k.shape[3:])), v
-
-
-def _by_slot(terms: tuple[Term, ...], key: Load) -> Iterator[Term]:
-    """Yield terms whose reads have slots for keys."""
-
-    def change(part: ScoreTree) -> ScoreTree:
-        if part == Coordinate("j"):
-            return key
-        return Coordinate("j") if part == Coordinate("slot_j") else part
-
-    for term in terms:
-        reads = (replaced(load, change) for load in term.reads)
-        yield replace(term, reads=tuple(load for load in reads if isinstance(load, Load)))
