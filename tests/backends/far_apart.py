@@ -74,8 +74,8 @@ CALLS: Mapping[str, Call] = {
         dict.fromkeys("qkv", "[b, 2, 36, 16]"),
     ),
     "regions": Call(
-        "attend(q, k, v, grid = [6, 6], domain = routed(route, regions = [2, 2]))",
-        {**dict.fromkeys("qkv", "[b, 2, 36, 16]"), "route": "[b, 4, 2] int"},
+        "attend(q, k, v, grid = [6, 6], domain = routed(route, regions = [3, 3]))",
+        {**dict.fromkeys("qkv", "[b, 2, 36, 16]"), "route": "[b, 9, 2] int"},
     ),
     "chosen keys": Call(
         "attend(q, k, v, domain = routed(route))", {**BASIC, "route": "[b, n, 4] int"}
