@@ -75,14 +75,17 @@ def windows(dim: int) -> Site:
 
 
 def followed(dim: int) -> Site:
-    """Return self attention whose result is added to, and gated by its own tensors."""
+    """Return self attention whose result is added to, and gated where that has room."""
     places = tuple(map(Coordinate, ("b", "h", "i", "c")))
-    nearby, gate = Load("nearby", places), Load("gate", places)
-    share = make("mul", gate, make("sigmoid", gate))
-    epilogue = make("mul", make("add", Result(), nearby), share)
-    stream = TensorType((BATCH, HEADS, LENGTH, dim))
-    site = _site(dim, _scaled(dim), {"nearby": stream, "gate": stream})
-    return replace(site, attention=replace(site.attention, epilogue=epilogue))
+    epilogue = make("add", Result(), Load("nearby", places))
+    values = TensorType((BATCH, HEADS, LENGTH, min(dim, 128)))
+    tensors = {"nearby": values}
+    if dim <= 64:
+        epilogue = make("mul", epilogue, make("sigmoid", Load("gate", places)))
+        tensors["gate"] = values
+    site = _site(dim, _scaled(dim), tensors)
+    attention = replace(site.attention, epilogue=epilogue)
+    return replace(site, attention=attention, sources=((site.q, values),))
 
 
 def neighborhood(dim: int) -> Site:

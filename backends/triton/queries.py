@@ -169,12 +169,14 @@ def _body(
 ) -> Iterator[str]:
     yield from query_tile(problem.blocks, problem.group, walks)
     yield "at = (b * heads + h) * n"
-    yield f"q_tile = {rows_of('q', problem.held.h, 'i', problem.dim)}"
+    q_tile = f"q_tile = {rows_of('q', problem.held.h, 'i', problem.dim)}"
+    yield from () if problem.epilogue else (q_tile,)
     yield f"grad_tile = {rows_of('grad_out', problem.held.h, 'i', problem.width)}"
-    yield f"grad_q_tile = tl.zeros([BLOCK_I, {padded(problem.dim)}], tl.float32)"
     if not problem.summed and problem.rule.centred:
         yield from _joined_delta(problem, walks, first)
         yield from _of_sink(problem, problem.streams[0])
+    yield from (q_tile,) if problem.epilogue else ()  # after it, for want of registers
+    yield f"grad_q_tile = tl.zeros([BLOCK_I, {padded(problem.dim)}], tl.float32)"
     for number, (step, each) in enumerate(zip(steps, walks, strict=True)):
         if problem.summed:
             yield from _summed_delta(problem, number)

@@ -11,10 +11,10 @@ from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.problem import walks
 from attnc.backends.triton.rules import Softmax, affine, is_elementwise, rule_of
 from attnc.compiler.kernel import Site, Target
-from attnc.dsl.attention import Among, Attention, Constant, SoftmaxKeys, Source
+from attnc.dsl.attention import Among, Attention, Constant, Result, SoftmaxKeys, Source
 from attnc.dsl.attention_text import normaliser_text
 from attnc.dsl.dims import Size
-from attnc.dsl.scorelang import allowed, coordinates, has_dot, subtrees
+from attnc.dsl.scorelang import allowed, coordinates, derivative, has_dot, loads, subtrees
 
 ZERO = Constant(0.0)
 WIDEST = 256
@@ -65,13 +65,22 @@ def of_weights(site: Site, twice: bool = False) -> Iterator[str]:
 
 
 def _of_epilogue(site: Site) -> Iterator[str]:
-    attention = site.attention
+    attention, tree = site.attention, site.attention.epilogue
+    if tree is None:
+        return
     summed = attention.join == "sum" or attention.sources[0].weight is not None
     changed = any(source.post is not None for source in attention.sources)
-    if attention.epilogue is not None and (
-        not isinstance(attention.normaliser, SoftmaxKeys) or summed or changed
-    ):
+    if not isinstance(attention.normaliser, SoftmaxKeys) or summed or changed:
         yield "what follows its result stands apart unless that is one softmax and a sum"
+    elements = [element for each in loads(tree).values() for element in each]
+    slopes = [derivative(tree, Result()), *(derivative(tree, each) for each in elements)]
+    adds = all(isinstance(slope, Constant) for slope in slopes)
+    width = site.sources[0][1].shape[-1]
+    if isinstance(width, int) and len(elements) > (2 if width <= 64 else adds and width <= 128):
+        yield (
+            f"{', '.join(loads(tree))} beside a result {width} wide would spill registers; up to "
+            "64 there is room for two tensors, up to 128 for one that is added"
+        )
 
 
 def _beyond_products(site: Site) -> Iterator[str]:

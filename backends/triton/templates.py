@@ -8,6 +8,7 @@ them by one of these.
 
 from __future__ import annotations
 
+from attnc.backends.epilogue import beyond_result, without_epilogue
 from attnc.backends.triton import refusals
 from attnc.backends.triton.gathered import choice as lists
 from attnc.backends.triton.gathered import problem as gathered
@@ -27,6 +28,9 @@ from attnc.compiler.kernel import Site, Target
 def reasons_against(site: Site, target: Target) -> list[str]:
     """Return why no template computes a site on a target; none where one does."""
     of_target = [*refusals.of_target(target)]
+    if site.attention.epilogue is not None:
+        beyond = [] if _by_tiles(without_epilogue(site)) else [*beyond_result(site)]
+        return [*of_target, *beyond, *refusals.reasons_against(site)]
     if lists.has_lists(site):
         return [*of_target, *lists.reasons_against(site)]
     by_row = grouped.core(site)
@@ -41,6 +45,13 @@ def reasons_against(site: Site, target: Target) -> list[str]:
     parts = [*(turned_sites(site) or ()), *(each.site for each in passes(site))]
     others += [reason for part in parts for reason in refusals.reasons_against(part)]
     return [*dict.fromkeys((*of_target, *refusals.reasons_against(site), *others))]
+
+
+def _by_tiles(site: Site) -> bool:
+    """Say whether a site is one that no template but that of tiles by tiles computes."""
+    if lists.has_lists(site) or not choice.reasons_against(grouped.core(site)):
+        return False
+    return not (by_turning(site) or by_rows(site) or by_passes(site) or by_sums(site))
 
 
 def prepared(site: Site) -> Problem | Resident | Turned:

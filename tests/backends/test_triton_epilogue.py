@@ -116,6 +116,22 @@ def test_sums_of_sources_and_other_normalisers_leave_it_to_torch(harness: Harnes
         assert any("stands apart" in reason for reason in answer.reasons)
 
 
+@pytest.mark.parametrize(
+    ("name", "width", "fits"),
+    [("added, then gated", 64, True), ("gated", 72, False), ("added", 128, True),
+     ("added", 136, False), ("added, then gated", 128, False)],
+)  # fmt: skip
+def test_wide_results_have_room_for_less(
+    name: str, width: int, fits: bool, harness: Harness
+) -> None:
+    inputs = {**INPUTS, "v": f"[b, 2, m, {width}]"}
+    answer = TritonBackend().can(
+        with_epilogue(harness.site(PLAIN, inputs), EPILOGUES[name]), TARGET
+    )
+    assert isinstance(answer, No) != fits
+    assert fits or "spill registers" in answer.reasons[0]
+
+
 @pytest.mark.parametrize("call", [call for call in CALLS if call != "a key head for two"])
 def test_attentions(call: str, harness: Harness) -> None:
     checked(harness, call, EPILOGUES["added, then gated"], torch.float32)
