@@ -6,8 +6,8 @@ memory within the card's limit, tensor cores in use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Union
 
 from attnc.backends.triton import cards
@@ -63,6 +63,19 @@ def _tables(card: str) -> Mapping[int, Tiles]:
 TILES: Mapping[str, Mapping[int, Tiles]] = {target: _tables(target) for target in CAPABILITIES}
 """Target -> head dims up to -> tiles, for float16 and bfloat16."""
 
+
+def _heavy(card: str) -> Mapping[int, Mapping[str, Tile]]:
+    tables: dict[int, dict[str, Tile]] = {}
+    for (dim, kind), row in cards.rows(card, "heavy").items():
+        tables.setdefault(int(dim), {})[kind] = Tile(*row)
+    return tables
+
+
+HEAVY: Mapping[str, Mapping[int, Mapping[str, Tile]]] = {
+    target: _heavy(target) for target in CAPABILITIES
+}
+"""Target -> head dims up to -> tiles of sides over 16 where a pair takes more registers."""
+
 SAFE: Mapping[int, Tiles] = _tables(cards.SAFE)
 """Head dims up to -> tiles that fit every card; for float32, and for cards that are not listed."""
 
@@ -84,12 +97,14 @@ def tile_table(name: str, targets: Sequence[Target], dim: int, heavy: bool = Fal
         name: of the table.
         targets: whose tiles it lists besides those that fit every card.
         dim: the larger head dim.
-        heavy: whether a pair takes more registers than a scaled product and a term added to it;
-            then gradients have the tiles of shorter sides, and more threads for them.
+        heavy: whether a pair takes more registers than a scaled product and a term added to it.
     """
     listed = {str(target): tiles_for(target, dim) for target in targets}
     if heavy:
-        listed = {target: _lighter(tiles, target) for target, tiles in listed.items()}
+        listed = {
+            target: _heavier(tiles, HEAVY[target][_most(HEAVY[target], dim)])
+            for target, tiles in listed.items()
+        }
     safe = safe_tiles(dim)
     lines = [
         "# Per kernel: rows of q and of k in a tile, warps and stages, by the number of rows that",
@@ -105,23 +120,21 @@ def tile_table(name: str, targets: Sequence[Target], dim: int, heavy: bool = Fal
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _lighter(tiles: Tiles, target: str) -> Tiles:
-    """Return tiles that leave more registers to a pair; AMD has none to win by more threads."""
-    short, middle, _ = LENGTHS
-    keys, queries = tiles["keys"], tiles["queries"]
-    of_keys = replace(keys[middle], queries=min(keys[middle].queries, 32))
-    of_queries = queries[middle]
-    if target.startswith("cuda"):
-        of_keys, of_queries = replace(of_keys, warps=8), replace(of_queries, warps=8)
+def _heavier(tiles: Tiles, own: Mapping[str, Tile]) -> Tiles:
+    """Return tiles with those for heavy pairs in their places."""
+    short, *longer = LENGTHS
     return {
-        **tiles,
-        "keys": {short: keys[short], middle: of_keys, None: of_keys},
-        "queries": {short: queries[short], middle: of_queries, None: of_queries},
+        kind: {short: by_length[short], **{each: own.get(kind, by_length[each]) for each in longer}}
+        for kind, by_length in tiles.items()
     }
 
 
 def _at(table: Mapping[int, Tiles], dim: int) -> Tiles:
-    return table[min(most for most in table if dim <= most)]
+    return table[_most(table, dim)]
+
+
+def _most(dims: Iterable[int], dim: int) -> int:
+    return min(most for most in dims if dim <= most)
 
 
 def _row(tiles: ByLength) -> str:

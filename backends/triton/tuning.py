@@ -20,7 +20,7 @@ from attnc.backends.triton.backend import TritonBackend
 from attnc.backends.triton.cards import Place, Row
 from attnc.backends.triton.configs import ANY, CAPABILITIES
 from attnc.backends.triton.crosscompile import Resources, over_budget, resources_of
-from attnc.backends.triton.examples import causal_table, duplex, fading, linear
+from attnc.backends.triton.examples import causal_table, duplex, fading, gated, linear
 from attnc.backends.triton.machine import compiled, kernels_of
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.example import random_inputs
@@ -105,6 +105,10 @@ def _of_pairs(place: Place, row: Row) -> Subject:
     return Subject(place, row, causal_table(int(place[1])), length)
 
 
+def _of_heavy(place: Place, row: Row) -> Subject:
+    return Subject(place, row, gated(int(place[1])), LONG)
+
+
 def _of_resident(place: Place, row: Row) -> Subject:
     stays = int(place[2])
     return Subject(place, row, duplex(int(place[1]), stays), 16 * LONG, stays)
@@ -116,7 +120,7 @@ def _of_linear(place: Place, row: Row) -> Subject:
 
 
 SUBJECTS: Mapping[str, Callable[[Place, Row], Subject]] = {
-    "pairs": _of_pairs, "resident": _of_resident, "linear": _of_linear,
+    "pairs": _of_pairs, "heavy": _of_heavy, "resident": _of_resident, "linear": _of_linear,
 }  # fmt: skip
 """By template: the first part of the name of a row. A template that is not here keeps its rows."""
 
