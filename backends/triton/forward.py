@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from textwrap import indent
 
+from attnc.backends.triton.columns import Columns, least, whole
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.kernel import KernelText, kernel_text
 from attnc.backends.triton.orientation import product
@@ -26,7 +28,6 @@ from attnc.backends.triton.pieces import (
     only_kept,
     padded,
     query_tile,
-    rows_of,
     scores,
     shared_head,
     stored,
@@ -46,23 +47,41 @@ def forward(problem: Problem) -> tuple[list[str], KernelText]:
     steps = [_step(problem, stream) for stream in problem.streams]
     walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
     first = [_first_step(problem, stream) for stream in problem.streams] if problem.late else []
-    kernel = forward_kernel(problem, steps, walks, first)
+    kernel = forward_kernel(problem, steps, walks, first, _wide(problem))
     return [each.definition() for each in (*first, *steps)], kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """Columns of q and k, and of v and sums of it.
+
+    Splitting them saves a quarter of the products and of shared memory at a head dim of 96 on every
+    card; backward kernels hold so many tiles that it makes them spill on cuda:80.
+    """
+
+    keys: Columns
+    values: Columns
+
+
+def _wide(problem: Problem) -> Wide:
+    """Return how steps hold columns; what follows the sums may need them in one tile."""
+    columns = whole if problem.summed or problem.adds or problem.epilogue else least
+    return Wide(columns(problem.dim), columns(problem.width))
 
 
 def _step(problem: Problem, stream: Stream) -> Step:
     k, v = stream.own("k"), stream.own("v")
-    rule, held = problem.rule, problem.held
+    rule, held, wide = problem.rule, problem.held, _wide(problem)
     shares = [stream.late] if stream.late else [stream.share, stream.extra]
     computed = [stream.score, stream.keep, *shares]
     formulas = tuple(each for each in computed if each is not None)
     reads_k = _reads_k(stream, formulas)
     body = [
         *_scores(problem, stream, formulas),
-        f"v_tile = {rows_of(v, key_head(stream, held), 'near', problem.width)}",
+        *wide.values.loaded("v_tile", v, key_head(stream, held), "near"),
         *rule.adding(),
         *_shared(stream),
-        f"acc = {product('p.to(v_tile.dtype)', 'v_tile', rule.carried)}",
+        *wide.values.added("acc", "p", "v_tile", rule.carried),
         *_extra(stream),
     ]
     return Step(
@@ -70,9 +89,13 @@ def _step(problem: Problem, stream: Stream) -> Step:
         doc=rule.doc,
         given=(
             *of_block(stream, formulas, held), *shared_head(held),
-            *(("q_tile", k, v) if reads_k else (v,)), *(("bound",) if problem.late else ()),
+            *((*wide.keys.names("q_tile"), k, v) if reads_k else (v,)),
+            *(("bound",) if problem.late else ()),
         ),
-        state=(*(() if problem.late else rule.state), "acc", *(["added"] if stream.extra else [])),
+        state=(
+            *(() if problem.late else rule.state), *wide.values.names("acc"),
+            *(["added"] if stream.extra else []),
+        ),
         coordinate="i",
         strided=(k, v) if reads_k else (v,),
         sizes=(*key_sizes(stream, held), *of_stream(stream)),
@@ -95,7 +118,7 @@ def _first_step(problem: Problem, stream: Stream) -> Step:
         doc=Softmax.doc,
         given=(
             *of_block(stream, formulas, held), *(shared_head(held) if k else ()),
-            *(("q_tile", *k) if k else ()),
+            *((*_wide(problem).keys.names("q_tile"), *k) if k else ()),
         ),
         state=rule.state,
         coordinate="i",
@@ -119,8 +142,9 @@ def _scores(problem: Problem, stream: Stream, formulas: tuple[Formula, ...]) -> 
     k, m, held = stream.own("k"), stream.own("m"), problem.held
     yield from walked(stream, "j", "cols", m)
     if _reads_k(stream, formulas):
-        yield f"k_tile = {rows_of(k, key_head(stream, held), 'near', problem.dim)}"
-        yield f"qk = {product('q_tile', 'tl.trans(k_tile)')}"
+        columns = _wide(problem).keys
+        yield from columns.loaded("k_tile", k, key_head(stream, held), "near")
+        yield from columns.over("qk", "q_tile", "k_tile")
     yield from axes(stream, formulas, held)
     yield from scores(stream)
     inside = kept(stream, held, f"(cols < {m})[None, :]")
@@ -152,7 +176,11 @@ def _extra(stream: Stream) -> Iterator[str]:
 
 
 def forward_kernel(
-    problem: Problem, steps: list[Step], walks: list[Walk], first: Sequence[Step] = ()
+    problem: Problem,
+    steps: list[Step],
+    walks: list[Walk],
+    first: Sequence[Step] = (),
+    wide: Wide | None = None,
 ) -> KernelText:
     """Return the kernel that walks the keys of each stream step by step.
 
@@ -160,7 +188,9 @@ def forward_kernel(
         problem: the site.
         steps: one for each stream; `walks` likewise.
         first: steps of a walk before, where weights must be known before they are summed.
+        wide: how steps hold columns: each tile in one part unless stated.
     """
+    wide = wide or Wide(whole(problem.dim), whole(problem.width))
     used = {"heads", "n"}.union(*(step.used for step in (*first, *steps)))
     used = used.union({problem.group} - {""}, *(each.used for each in walks))
     used |= captures(each for stream in problem.streams for each in (stream.weight, stream.sink))
@@ -170,27 +200,27 @@ def forward_kernel(
     outputs = dict.fromkeys(["out", *contiguous])
     return kernel_text(
         problem, "forward", doc, problem.inputs, outputs, contiguous, used,
-        _body(problem, steps, walks, first),
+        _body(problem, steps, walks, first, wide),
         (*block_constants(problem.streams), *(["KEEP"] if problem.epilogue else [])),
     )  # fmt: skip
 
 
 def _body(
-    problem: Problem, steps: list[Step], walks: list[Walk], first: Sequence[Step]
+    problem: Problem, steps: list[Step], walks: list[Walk], first: Sequence[Step], wide: Wide
 ) -> Iterator[str]:
     yield from query_tile(problem.blocks, problem.group, walks)
-    yield f"q_tile = {rows_of('q', problem.held.h, 'i', problem.dim)}"
+    yield from wide.keys.loaded("q_tile", "q", problem.held.h, "i")
     if problem.summed:
         yield from _summed(problem, steps, walks)
     else:
-        yield from _joined(problem, steps, walks, first)
+        yield from _joined(problem, steps, walks, first, wide.values)
 
 
 def _joined(
-    problem: Problem, steps: list[Step], walks: list[Walk], first: Sequence[Step]
+    problem: Problem, steps: list[Step], walks: list[Walk], first: Sequence[Step], columns: Columns
 ) -> Iterator[str]:
     """One row of weights over the keys of all sources."""
-    yield from _fresh(problem, problem.streams[0])
+    yield from _fresh(problem, problem.streams[0], columns)
     if problem.adds:
         yield f"added = tl.zeros([BLOCK_I, {padded(problem.width)}], tl.float32)"
     yield from (line for each in walks for line in each.lines)
@@ -198,7 +228,7 @@ def _joined(
     if isinstance(problem.rule, LateSoftmax):
         yield from problem.rule.bound
     yield from (step.visits(each) for step, each in zip(steps, walks, strict=True))
-    yield f"result = {problem.rule.result()}"
+    yield from columns.each("result", problem.rule.result(), "acc")
     if "normal" in problem.results:  # laid out as the result is
         kept = stored("result", "normal", problem.held.h, "rows", "n", problem.width, "out")
         yield f"if KEEP:\n{indent(kept, '    ')}" if problem.epilogue else kept
@@ -206,7 +236,7 @@ def _joined(
         yield "result += added"
     if problem.epilogue:
         yield from problem.epilogue.lines()
-    yield stored("result", "out", problem.held.h, "rows", "n", problem.width)
+    yield from columns.stored("result", "out", problem.held.h, "rows", "n")
     yield from (_stored(problem, name) for name in problem.statistics)
 
 
@@ -214,7 +244,7 @@ def _summed(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[
     """A row of weights for each source; the backward pass asks for the part of each."""
     yield f"result = tl.zeros([BLOCK_I, {padded(problem.width)}], tl.float32)"
     for number, (stream, step, each) in enumerate(zip(problem.streams, steps, walks, strict=True)):
-        yield from _fresh(problem, stream)
+        yield from _fresh(problem, stream, whole(problem.width))
         yield from each.lines
         yield step.visits(each)
         yield f"part_tile = {problem.rule.result()}"
@@ -229,10 +259,10 @@ def _summed(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[
     yield stored("result", "out", problem.held.h, "rows", "n", problem.width)
 
 
-def _fresh(problem: Problem, stream: Stream) -> Iterator[str]:
+def _fresh(problem: Problem, stream: Stream, columns: Columns) -> Iterator[str]:
     yield from assigned(stream.sink, "sink")
     yield from problem.rule.fresh(literal(stream.sink, "sink"))
-    yield f"acc = tl.zeros([BLOCK_I, {padded(problem.width)}], tl.float32)"
+    yield from columns.nothing("acc", "BLOCK_I")
 
 
 def _stored(problem: Problem, statistic: str) -> str:

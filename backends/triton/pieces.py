@@ -21,18 +21,29 @@ def padded(width: int) -> int:
     return max(16, 1 << (width - 1).bit_length())
 
 
-def rows_of(tensor: str, head: str, rows: str, width: int) -> str:
-    """Return an expression for rows of a tensor as a tile."""
-    return f"load_rows({tensor}, b, {head}, {rows}, {tensor}_strides, {width}, {padded(width)})"
+def rows_of(tensor: str, head: str, rows: str, width: int, first: int = 0) -> str:
+    """Return an expression for `width` columns, from the first one on, of rows of a tensor."""
+    sizes = ", ".join(map(str, (width, padded(width), *([first] if first else []))))
+    return f"load_rows({tensor}, b, {head}, {rows}, {tensor}_strides, {sizes})"
 
 
 def stored(
-    tile: str, tensor: str, head: str, rows: str, length: str, width: int, like: str = ""
+    tile: str,
+    tensor: str,
+    head: str,
+    rows: str,
+    length: str,
+    width: int,
+    like: str = "",
+    first: int = 0,
 ) -> str:
-    """Return a statement that writes a tile to rows of a tensor, laid out as `like` if given."""
+    """Return a statement that writes a tile to columns, from the first one on, of rows of a tensor.
+
+    Strides are those of `like` if given.
+    """
+    sizes = map(str, (width, padded(width), *([first] if first else [])))
     strides = f"{like or tensor}_strides"
-    arguments = [tile, tensor, "b", head, rows, length, strides, str(width), str(padded(width))]
-    return call("store_rows", arguments)
+    return call("store_rows", [tile, tensor, "b", head, rows, length, strides, *sizes])
 
 
 def key_head(stream: Stream, held: Orientation) -> str:

@@ -41,25 +41,30 @@ def place_block(blocks, slots, heads, BLOCK: tl.constexpr):
 
 LOAD_ROWS = '''\
 @jit
-def load_rows(x, b, h, rows, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr):
-    """Read rows of x[b, h] as a tile [rows, PADDED]; from column WIDTH on it is 0."""
+def load_rows(
+    x, b, h, rows, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr,
+    FIRST: tl.constexpr = 0,
+):  # fmt: skip
+    """Read WIDTH columns of rows of x[b, h], from FIRST on, as a tile of PADDED columns."""
     columns = tl.arange(0, PADDED)[None, :].to(tl.int64)
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     if WIDTH == PADDED:
-        return tl.load(row + columns * strides[3])
-    return tl.load(row + columns * strides[3], mask=columns < WIDTH, other=0.0)
+        return tl.load(row + (FIRST + columns) * strides[3])
+    return tl.load(row + (FIRST + columns) * strides[3], mask=columns < WIDTH, other=0.0)
 '''
 
 STORE_ROWS = '''\
 @jit
 def store_rows(
-    tile, x, b, h, rows, length, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr
+    tile, x, b, h, rows, length, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr,
+    FIRST: tl.constexpr = 0,
 ):  # fmt: skip
-    """Write a tile to rows of x[b, h]; rows past the end and padding stay out."""
+    """Write a tile to rows of x[b, h] from column FIRST on; rows past the end stay out."""
     columns = tl.arange(0, PADDED)[None, :].to(tl.int64)
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     inside = (rows[:, None] < length) & (columns < WIDTH)
-    tl.store(row + columns * strides[3], tile.to(x.dtype.element_ty), mask=inside)
+    tile = tile.to(x.dtype.element_ty)
+    tl.store(row + (FIRST + columns) * strides[3], tile, mask=inside)
 '''
 
 LOAD_LSE = '''\

@@ -247,6 +247,19 @@ def test_small_windows_fill_a_tile(side: int, reason: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("dim", "parts"), [(96, (64, 32)), (80, (64, 16)), (40, (32, 8)), (24, (24,)), (112, (112,))]
+)
+def test_columns_stand_in_two_parts_where_that_is_less_padding(
+    dim: int, parts: tuple[int, ...]
+) -> None:
+    text = file(causal(dim), plain=False)
+    forward = text[text.index("def attend_forward(") : text.index("def attend_launch(")]
+    loaded = re.findall(r"q_\w+ = load_rows\(.*?q_strides, (\d+), (\d+)", forward)
+    assert [int(width) for width, _ in loaded] == [*parts]
+    assert all(int(width) <= int(padded) for width, padded in loaded)
+
+
 def test_boxes_walk_what_they_see_and_are_seen_by() -> None:
     text = file(boxes_site())
     walks = re.findall(r"for first in tl\.range\((.*), num_stages", text)
