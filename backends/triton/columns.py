@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from attnc.backends.triton.orientation import product
 from attnc.backends.triton.pieces import padded, rows_of, stored
 
+WIDEST = 128
+"""Widest tile that is split. Of 192 columns sums spill on cuda:80, in whatever tiles."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -95,6 +98,6 @@ def whole(width: int) -> Columns:
 def least(width: int) -> Columns:
     """Return columns in two parts where that is less padding: 96 as 64 and 32, 80 as 64 and 16."""
     first = padded(width) // 2
-    if first < width and first + padded(width - first) < padded(width):
+    if first + padded(width - first) < padded(width) <= WIDEST:
         return Columns((Part("", 0, first), Part("_rest", first, width - first)))
     return whole(width)

@@ -45,12 +45,13 @@ def load_rows(
     x, b, h, rows, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr,
     FIRST: tl.constexpr = 0,
 ):  # fmt: skip
-    """Read WIDTH columns of rows of x[b, h], from FIRST on, as a tile of PADDED columns."""
+    """Read columns of rows of x[b, h], WIDTH from FIRST on, as a tile of PADDED."""
     columns = tl.arange(0, PADDED)[None, :].to(tl.int64)
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
+    at = row + (FIRST + columns) * strides[3]
     if WIDTH == PADDED:
-        return tl.load(row + (FIRST + columns) * strides[3])
-    return tl.load(row + (FIRST + columns) * strides[3], mask=columns < WIDTH, other=0.0)
+        return tl.load(at)
+    return tl.load(at, mask=columns < WIDTH, other=0.0)
 '''
 
 STORE_ROWS = '''\
@@ -59,7 +60,7 @@ def store_rows(
     tile, x, b, h, rows, length, strides, WIDTH: tl.constexpr, PADDED: tl.constexpr,
     FIRST: tl.constexpr = 0,
 ):  # fmt: skip
-    """Write a tile to rows of x[b, h] from column FIRST on; rows past the end stay out."""
+    """Write a tile to rows of x[b, h] from column FIRST on, less rows past the end."""
     columns = tl.arange(0, PADDED)[None, :].to(tl.int64)
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     inside = (rows[:, None] < length) & (columns < WIDTH)

@@ -248,7 +248,7 @@ def test_small_windows_fill_a_tile(side: int, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dim", "parts"), [(96, (64, 32)), (80, (64, 16)), (40, (32, 8)), (24, (24,)), (112, (112,))]
+    ("dim", "parts"), [(96, (64, 32)), (80, (64, 16)), (40, (32, 8)), (24, (24,)), (192, (192,))]
 )
 def test_columns_stand_in_two_parts_where_that_is_less_padding(
     dim: int, parts: tuple[int, ...]
