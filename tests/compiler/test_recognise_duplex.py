@@ -68,5 +68,14 @@ def test_attentions_of_two_scores_stay_two(body: str) -> None:
     assert len(sites(body, "cuda:90")) == 2
 
 
-def test_two_stay_two_where_both_would_store_scores() -> None:
+def test_two_stay_two_where_torch_fuses_each() -> None:
     assert len(sites(BY_HAND["one after the other"], "cpu")) == 2
+
+
+def test_two_become_one_on_a_cpu_where_neither_is_fused() -> None:
+    """A bias of all pairs takes both out of torch's own attention; tiles serve both at once."""
+    nearer = (
+        "  o = attend(q, k, v, score=qk * 0.25 - 0.1 * abs(i - j))\n"
+        "  back = attend(k, q, u, score=qk * 0.25 - 0.1 * abs(j - i))"
+    )
+    assert len(sites(nearer, "cpu")) == 1
