@@ -16,7 +16,8 @@ from attnc.dsl.scorelang import text
 torch.set_num_threads(1)
 
 SHAPES = {
-    "x": "[b, n, 32]", "q": "[b, 2, n, 16]", "k": "[b, 2, m, 16]", "v": "[b, 2, m, 16]",
+    "few": "[b, 2, 16, 16]", "many": "[b, 2, 1024, 16]", "w": "[b, 2, 1024, 16]", "heat": "[2]",
+    "q": "[b, 2, n, 16]", "k": "[b, 2, m, 16]", "v": "[b, 2, m, 16]",
     "keep": "[b, m] bool", "t": "[b, 2, n, 16]", "u": "[b, n, 32]", "g": "[b, n, 32]",
 }  # fmt: skip
 ATTEND = "attend(q, k, v, mask=keep[b, j])"
@@ -102,6 +103,12 @@ def test_the_plan_counts_the_bytes() -> None:
 )
 def test_what_is_not_part_of_an_attention_stays(body: str) -> None:
     assert plan(body).site.attention.epilogue is None
+
+
+def test_it_stays_where_keys_stay_in_a_tile() -> None:
+    found = plan("o = attend(many, few, few, score=qk * heat[h]) * w")
+    assert found.chosen == "triton" and found.site.attention.epilogue is None
+    assert any("stay in a tile" in reason for reason in found.verdicts[0].reasons)
 
 
 def test_on_the_cpu_it_stays() -> None:
