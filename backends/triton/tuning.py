@@ -20,7 +20,14 @@ from attnc.backends.triton.backend import TritonBackend
 from attnc.backends.triton.cards import Place, Row
 from attnc.backends.triton.configs import ANY, CAPABILITIES
 from attnc.backends.triton.crosscompile import Resources, over_budget, resources_of
-from attnc.backends.triton.examples import causal_table, duplex, fading, gated, linear
+from attnc.backends.triton.examples import (
+    causal_table,
+    chosen,
+    duplex,
+    fading,
+    gated,
+    linear,
+)
 from attnc.backends.triton.machine import compiled, kernels_of
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.example import random_inputs
@@ -40,9 +47,10 @@ LONG = 4096
 
 BATCH = 8
 
-LIMITS: Mapping[str, tuple[int, int]] = {
-    "rows": (16, 128), "warps": (4, 8), "stages": (1, 4),
-}  # fmt: skip
+MOST = 128
+"""Largest number of rows that is tried."""
+
+LIMITS: Mapping[str, tuple[int, int]] = {"warps": (4, 8), "stages": (1, 4)}
 """Smallest and largest that is tried."""
 
 
@@ -56,6 +64,7 @@ class Subject:
         site: an attention that a kernel with these tiles computes.
         length: tokens to run it with.
         stays: rows of the side that stays in a tile, or none.
+        least: fewest rows that are tried; tiles that are multiplied have 16.
     """
 
     place: Place
@@ -63,6 +72,7 @@ class Subject:
     site: Site
     length: int
     stays: int | None = None
+    least: int = 16
 
     @property
     def name(self) -> str:
@@ -86,7 +96,8 @@ class Subject:
     def tried(self) -> Iterator[Row]:
         """Yield the rows to try, the shipped one first."""
         yield self.row
-        bounds = [LIMITS["rows"]] * (len(self.row) - 2) + [LIMITS["warps"], LIMITS["stages"]]
+        rows = [(self.least, MOST)] * (len(self.row) - 2)
+        bounds = [*rows, LIMITS["warps"], LIMITS["stages"]]
         steps = [_steps(value, *limits) for value, limits in zip(self.row, bounds, strict=True)]
         for row in product(*steps):
             if 1 <= sum(a != b for a, b in zip(row, self.row, strict=True)) <= 2:
@@ -119,8 +130,13 @@ def _of_linear(place: Place, row: Row) -> Subject:
     return Subject(place, row, example(int(place[1])), LONG)
 
 
+def _of_gathered(place: Place, row: Row) -> Subject:
+    return Subject(place, row, chosen(int(place[1])), LONG, least=1)
+
+
 SUBJECTS: Mapping[str, Callable[[Place, Row], Subject]] = {
     "pairs": _of_pairs, "heavy": _of_heavy, "resident": _of_resident, "linear": _of_linear,
+    "gathered": _of_gathered,
 }  # fmt: skip
 """By template: the first part of the name of a row. A template that is not here keeps its rows."""
 

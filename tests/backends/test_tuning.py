@@ -52,6 +52,7 @@ def test_neighbours_change_two_numbers_at_most_and_stay_in_bounds() -> None:
         ("resident.64.32.gradients", (16, 8, 1), (16, 32, 8, 1)),
         ("linear.64.chunks", (16, 32, 4, 1), (16, 32, 4, 1)),
         ("linear.64.rows", (16, 32, 4, 1), (16, 32, 4, 1)),
+        ("gathered.64.keys", (16, 2, 4, 1), (16, 2, 4, 1)),
     ],
 )
 def test_kernels_are_made_with_the_tile_that_is_tried(

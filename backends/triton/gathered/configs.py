@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from attnc.backends.triton import cards
 from attnc.backends.triton.configs import CAPABILITIES, Tile
 from attnc.compiler.kernel import Target
 
@@ -15,28 +16,20 @@ KINDS = ("forward", "queries", "keys")
 """The kernels of a site: queries and their slots, or keys and the pairs that name them."""
 
 ByKind = Mapping[str, Tile]
-_Row = tuple[int, int, int, int]
+"""Kind of kernel -> queries and slots, or pairs and keys, in a tile, warps, stages."""
 
 
-def _tiles(forward: _Row, queries: _Row, keys: _Row) -> ByKind:
-    return {"forward": Tile(*forward), "queries": Tile(*queries), "keys": Tile(*keys)}
+def _tables(card: str) -> Mapping[int, ByKind]:
+    tables: dict[int, dict[str, Tile]] = {}
+    for (dim, kind), row in cards.rows(card, "gathered").items():
+        tables.setdefault(int(dim), {})[kind] = Tile(*row)
+    return tables
 
 
-_HALF: Mapping[int, ByKind] = {
-    32: _tiles((16, 8, 4, 1), (8, 8, 4, 1), (16, 4, 4, 1)),
-    64: _tiles((8, 8, 4, 1), (8, 4, 4, 1), (8, 4, 4, 1)),
-    128: _tiles((8, 4, 4, 1), (4, 4, 4, 1), (16, 2, 4, 1)),
-    256: _tiles((4, 4, 4, 1), (4, 2, 4, 1), (8, 2, 4, 1)),
-}
-TILES: Mapping[str, Mapping[int, ByKind]] = dict.fromkeys(CAPABILITIES, _HALF)
-"""Target -> head dims up to -> tiles, for float16 and bfloat16: none is bound by what differs."""
+TILES: Mapping[str, Mapping[int, ByKind]] = {target: _tables(target) for target in CAPABILITIES}
+"""Target -> head dims up to -> tiles, for float16 and bfloat16."""
 
-SAFE: Mapping[int, ByKind] = {
-    32: _tiles((8, 8, 4, 1), (8, 4, 4, 1), (16, 4, 4, 1)),
-    64: _tiles((8, 4, 4, 1), (4, 4, 4, 1), (16, 2, 4, 1)),
-    128: _tiles((4, 4, 4, 1), (4, 2, 4, 1), (8, 2, 4, 1)),
-    256: _tiles((4, 2, 4, 1), (2, 2, 4, 1), (8, 1, 4, 1)),
-}
+SAFE: Mapping[int, ByKind] = _tables(cards.SAFE)
 """Head dims up to -> tiles that fit every card; for float32, and for cards that are not listed."""
 
 
