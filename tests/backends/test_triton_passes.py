@@ -169,6 +169,15 @@ def test_tokens_that_depend_on_each_other_are_computed_so() -> None:
         ("attend(q, k1, v1, normalize = softmax(queries))", "softmax(queries) compares more"),
         ("attend(q, k, v, post = w * gate[b, h, j], renormalize = i == 0)", "by their sum again"),
         ("attend(q, k, v, post = w * gate[b, h, j], outputs = [received])", "give received"),
+        (
+            "attend(q, k, v, post = w * gate[b, h, j], renormalize = true, outputs = [weights])",
+            "weights are asked for",
+        ),
+        ("attend(q, k, v, normalize = softmax(queries), outputs = [received])", "give received"),
+        (
+            "attend(q, k, v, vq = u, normalize = softmax(keys, queries), outputs = [weights])",
+            "weights are asked for",
+        ),
         ("attend(q, k, v, normalize = argmax(queries))", "argmax(queries) compares more"),
     ],
 )

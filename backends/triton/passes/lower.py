@@ -94,7 +94,7 @@ def _renormalised(site: Site) -> Iterator[Pass]:
     """Weights over their sum, of scores that spell the weights out by a known lse."""
     attention = site.attention
     posts = [source.post for source in attention.sources if source.post is not None]
-    if any(affine(post) is None for post in posts):
+    if {*attention.outputs} - {"out", "lse"} or any(affine(post) is None for post in posts):
         return
     if isinstance(attention.normaliser, SoftmaxKeys):
         streams = _streams(site)

@@ -21,8 +21,7 @@ SPACE = "\n" * 3
 
 def reasons_for(found: Sequence[Pass]) -> Iterator[str]:
     """Yield what speaks for the passes."""
-    names = {1: "one pass", 2: "two passes"}
-    yield f"{names[len(found)]}: {'; '.join(each.purpose for each in found)}"
+    yield f"two passes: {'; '.join(each.purpose for each in found)}"
     yield "no scores are stored; forward and backward of each pass are fused, deterministic"
 
 
