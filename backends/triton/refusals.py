@@ -9,7 +9,7 @@ from attnc.backends.formula import beyond_products
 from attnc.backends.torch_function import unknown_sizes
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.problem import walks
-from attnc.backends.triton.rules import Softmax, affine, is_elementwise, rule_of
+from attnc.backends.triton.rules import LateSoftmax, Softmax, affine, is_elementwise, rule_of
 from attnc.compiler.kernel import Site, Target
 from attnc.dsl.attention import Among, Attention, Constant, Result, SoftmaxKeys, Source
 from attnc.dsl.attention_text import normaliser_text
@@ -20,6 +20,9 @@ ZERO = Constant(0.0)
 WIDEST = 256
 """Largest head dim for which the tiles of every supported card fit."""
 
+WIDEST_TWICE = 128
+"""The same where gradients walk the keys twice."""
+
 
 def reasons_against(site: Site) -> list[str]:
     """Return why tiles of queries by tiles of keys do not compute a site; none where they do."""
@@ -27,6 +30,7 @@ def reasons_against(site: Site) -> list[str]:
         *of_weights(site, twice=True),
         *_beyond_products(site),
         *of_shapes(site),
+        *_of_late(site),
         *of_outputs(site),
         *of_expressions(site),
         *_of_routes(site),
@@ -101,6 +105,16 @@ def _is_ratio(attention: Attention) -> bool:
     joined = len(attention.sources) == 1 or attention.join == "softmax"
     every = attention.renormalise == Constant(True)
     return every and joined and is_elementwise(attention.normaliser)
+
+
+def _of_late(site: Site) -> Iterator[str]:
+    """Two walks for a post expression take more registers than wide heads leave."""
+    widths = [width for width in _widths(site) if isinstance(width, int)]
+    if isinstance(rule_of(site.attention), LateSoftmax) and max(widths, default=0) > WIDEST_TWICE:
+        yield (
+            "a post expression is not linear in w: that takes two walks, whose tiles fit head dims "
+            f"up to {WIDEST_TWICE}"
+        )
 
 
 def is_wide(site: Site) -> bool:

@@ -25,6 +25,7 @@ INPUTS = {
     "v2": "[b, 2, p, 16]",
     "k1": "[b, 1, m, 16]",
     "v1": "[b, 1, m, 16]",
+    "wide": "[b, 2, n, 160]",
     "sink": "[2]",
     "heat": "[2]",
     "gain": "[b, n]",
@@ -108,6 +109,7 @@ def test_float16(name: str, harness: Harness) -> None:
     ("call", "reason"),
     [
         ("attend(q, k, v, normalize = ratio, post = w ** 2)", "not linear in w"),
+        ("attend(wide, wide, wide, post = w ** 2)", "up to 128"),
         ("attend(q, k, v, normalize = argmax(keys))", "argmax(keys)"),
         (
             "attend(q, [source(k, v, post = w + 1.0), source(k2, v2)], join = sum)",
