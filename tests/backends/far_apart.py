@@ -78,7 +78,7 @@ CALLS: Mapping[str, Call] = {
         {**dict.fromkeys("qkv", "[b, 2, 36, 16]"), "route": "[b, 9, 2] int"},
     ),
     "chosen keys": Call(
-        "attend(q, k, v, domain = routed(route))", {**BASIC, "route": "[b, n, 4] int"}
+        "attend(q, k, v, domain = routed(route))", {**BASIC, "route": "[b, n, 4] int"}, 9
     ),
     "latents": Call(
         "attend(q, k, v, vq = u, normalize = softmax(keys, queries))",
