@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types layers unit docs wheel kernels gpu bench clean
+.PHONY: demo test lint types layers unit docs wheel kernels models gpu bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python docs/examples/sentence_similarity.py
@@ -34,6 +34,9 @@ wheel: $(VENV)/.dev
 
 kernels: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.kernel_resources
+
+models: $(VENV)/.dev
+	ATTNC_MODELS=all $(BIN)/pytest -n 2 tests/zoo/test_torch_tools.py
 
 gpu: $(VENV)/.dev
 	$(BIN)/pytest -m gpu
