@@ -17,6 +17,7 @@ import datetime
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -89,18 +90,23 @@ def measure(case: Case) -> Json:
 
 def environment() -> Json:
     """Return what the figures depend on."""
-    driver = subprocess.run(
-        ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
     return {
         "card": torch.cuda.get_device_name(),
-        "driver": driver.stdout.split("\n")[0].strip() or "unknown",
+        "driver": _driver(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda or torch.version.hip or "unknown",
         "triton": triton.__version__,
         "date": datetime.date.today().isoformat(),
     }
+
+
+def _driver() -> str:
+    """Return the version of NVIDIA's driver; of others there is no such tool."""
+    if shutil.which("nvidia-smi") is None:
+        return "unknown"
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0].strip() or "unknown"
 
 
 def run(parts: Sequence[str]) -> int:
