@@ -49,6 +49,10 @@ LENGTHS = (1000, 60, 16)
 """One for each class of lengths, none a multiple of a tile; the last for the usual dtype alone."""
 
 
+CHANNELS = (12, 32, 60, 200)
+"""One for each class of few rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is compiled together.
@@ -125,10 +129,11 @@ def jobs() -> Iterator[Job]:
 
 
 def shapes(target: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield every example with its sizes: by head dim, and by what stays in a tile."""
+    """Yield every example with its sizes: by head dim, by what stays in a tile, by channels."""
     for dim in DIMS:
         yield from ((example.__name__, (dim,)) for example in examples.EXAMPLES)
     yield from (("duplex", place) for place in resident.TILES[target])
+    yield from (("channels", (count,)) for count in CHANNELS)
 
 
 def _is_long(site: Site) -> bool:

@@ -57,7 +57,7 @@ def test_the_table_says_what_kernels_take(job: Job) -> None:
 
 def test_every_example_is_compiled_for_every_card() -> None:
     found = {(job.target, job.example) for job in jobs()}
-    names = {example.__name__ for example in examples.EXAMPLES} | {"duplex"}
+    names = {example.__name__ for example in examples.EXAMPLES} | {"duplex", "channels"}
     assert found == {(target, name) for target in CAPABILITIES for name in names}
     every = list(jobs())
     assert len({job.name for job in every}) == len(every)
