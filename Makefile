@@ -37,6 +37,7 @@ kernels: $(VENV)/.dev
 
 models: $(VENV)/.dev
 	ATTNC_MODELS=all $(BIN)/pytest -n 2 tests/zoo/test_torch_tools.py
+	ATTNC_MODELS=all $(BIN)/pytest tests/zoo/test_zoo.py -k generated_kernels
 
 gpu: $(VENV)/.dev
 	$(BIN)/pytest -m gpu
