@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import attnc
+from benchmarks.measuring import peak
 from benchmarks.vision_attention import STAGES
 
 Attend = Callable[..., Tensor]
@@ -208,21 +209,6 @@ def child(*arguments: str) -> float:
     command = [sys.executable, "-m", "benchmarks.attention_cpu", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
-
-
-def peak(run: Callable[[], object]) -> float:
-    """Return how many MiB the second call adds to what is in memory after the first."""
-    run()
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
-    before = resident("VmRSS")
-    run()
-    return resident("VmHWM") - before
-
-
-def resident(field: str) -> float:
-    """Return a figure of the memory of this process in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def grown(case: str, n: int) -> Callable[[], object]:

@@ -41,7 +41,7 @@ class Fake:
         return self.answer
 
     def build(self, site: Site, target: Target) -> Kernel:
-        raise NotImplementedError
+        raise AssertionError("a plan builds no kernel")
 
 
 def layer(block: type[Block], *, causal: bool = False, heads: int = 2) -> Body:
