@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attnc.compiler.kernel import Site
 from attnc.compiler.sites import site_types
@@ -14,6 +14,7 @@ from attnc.dsl.attention import ScoreTree, SoftmaxKeys, Source
 from attnc.dsl.dims import Size, symbol, symbols
 from attnc.dsl.graph import TensorType
 from attnc.dsl.scorelang import COORDINATES, allowed, extents, fill, simplify
+from attnc.dsl.scorelang.ranges import Interval
 
 WIDTH = 88
 """Characters in a line, as most formatters have it."""
@@ -39,6 +40,7 @@ class TorchFunction:
         query: the parameter for q: `q`, or `qk` where products are given.
         parameters: q, k and v of each source, vq, captured tensors.
         known: for each source, trees that variables of the body hold, by the variable's name.
+        ranges: of coordinates besides `b h i j`.
     """
 
     def __init__(self, site: Site) -> None:
@@ -54,6 +56,7 @@ class TorchFunction:
         self._sizes = Sizes(type_.shape for type_ in site_types(site))
         self._symbols: dict[str, str] = {}
         self.known: list[dict[ScoreTree, str]] = [{} for _ in site.sources]
+        self.ranges: Mapping[str, Interval] = {}
         self._tables: dict[tuple[str, Size], str] = {}
         self._top: dict[str, tuple[int, int]] = {}
         self._body: list[str] = []

@@ -233,7 +233,8 @@ class ScoreWriter:
         """Return `bias[:, None, :n]` where each index is a coordinate of its own or a scalar."""
         if any(index in self._function.known[self._source] for index in indices):
             return None
-        names = [index.name for index in indices if isinstance(index, Coordinate)]
+        axes = [index for index in indices if isinstance(index, Coordinate)]
+        names = [index.name for index in axes if index.name in COORDINATES]
         scalars = [index for index in indices if is_scalar(index)]
         if len(set(names)) + len(scalars) < len(indices):
             return None
@@ -246,8 +247,7 @@ class ScoreWriter:
         name = _subscripted(name, kept)
         order = sorted(names, key=COORDINATES.index)
         name = f"{name}.permute({', '.join(str(names.index(axis)) for axis in order)})"
-        axes = [Coordinate(axis) for axis in order]
-        return _subscripted(name, _spread(axes, [":"] * len(axes)))
+        return _subscripted(name, _spread([*map(Coordinate, order)], [":"] * len(order)))
 
     def _slice(self, index: ScoreTree, size: Size) -> str | None:
         """Return what of an axis an index runs over; none where it may leave the axis."""
@@ -308,7 +308,8 @@ class ScoreWriter:
         """Return what coordinates run over; the nearest key may lie beyond the last one."""
         known = COORDINATES[:-1] if self._key else COORDINATES
         sizes = {name: self._function.coordinate_size(name, self._source) for name in known}
-        return {name: whole_range(size) for name, size in sizes.items()}
+        whole = {name: whole_range(size) for name, size in sizes.items()}
+        return {**whole, **self._function.ranges}
 
 
 def _is_fragile(tree: ScoreTree) -> bool:

@@ -129,7 +129,7 @@ def _tiled(
 ) -> Iterator[str]:
     widest = max(problem.dim, problem.width)
     yield from problem.shared()
-    yield tile_table(problem.private("tiles"), targets, widest, _is_heavy(problem))
+    yield tile_table(problem.private("tiles"), targets, widest, _is_heavy(problem), problem.kinds)
     yield from _functions(problem)
     yield from forward_launcher(problem, site)
     if backward:
@@ -181,6 +181,9 @@ def _reasons_for(problem: Problem, target: Target) -> Iterator[str]:
         by_block = all(s.blocks for s in problem.streams if s.copies)
         size = "one block's slots" if by_block else "h * n * m elements"
         yield f"{', '.join(copied)} is laid out by pair, {size}"
+    lines = sorted({read.tensor for s in problem.streams for read in s.offsets.values()})
+    if lines:
+        yield f"{', '.join(lines)} is laid out by i - j, h * 16 * (n + m) elements"
     if problem.group:
         yield "heads that share keys share a tile, which reads them once"
     if problem.learned:

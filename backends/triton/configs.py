@@ -23,8 +23,8 @@ CAPABILITIES: Mapping[str, Capability] = {
 }
 """What `torch.cuda.get_device_capability` says of each target."""
 
-KINDS = ("forward", "queries", "keys", "pairs")
-"""The kernels of a site."""
+KINDS = ("forward", "queries", "keys", "pairs", "offsets")
+"""The kernels of a site; the last, which walks diagonals of tiles, has square ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,13 @@ def safe_tiles(dim: int) -> Tiles:
     return _at(SAFE, dim)
 
 
-def tile_table(name: str, targets: Sequence[Target], dim: int, heavy: bool = False) -> str:
+def tile_table(
+    name: str,
+    targets: Sequence[Target],
+    dim: int,
+    heavy: bool = False,
+    kinds: Sequence[str] = KINDS,
+) -> str:
     """Return the table of tile sizes that a file of kernels holds, as source.
 
     Args:
@@ -98,6 +104,7 @@ def tile_table(name: str, targets: Sequence[Target], dim: int, heavy: bool = Fal
         targets: whose tiles it lists besides those that fit every card.
         dim: the larger head dim.
         heavy: whether a pair takes more registers than a scaled product and a term added to it.
+        kinds: of kernels that the site has.
     """
     listed = {str(target): tiles_for(target, dim) for target in targets}
     if heavy:
@@ -111,7 +118,7 @@ def tile_table(name: str, targets: Sequence[Target], dim: int, heavy: bool = Fal
         f"# tiles are spread over; on {', '.join(listed)} and elsewhere.",
         f"{name} = {{",
     ]
-    for kind in KINDS:
+    for kind in kinds:
         lines.append(f'    "{kind}": {{')
         for target, tiles in listed.items():
             lines.append(f"        {CAPABILITIES[target]}: {_row(tiles[kind])},")

@@ -46,11 +46,18 @@ def causal(dim: int) -> Site:
 
 
 def causal_table(dim: int) -> Site:
-    """Return the same with a learned term by distance: all four kernels, all kinds of loops."""
+    """Return the same with a learned term by distance: its gradient is a kernel of its own."""
     distance = make("sub", Coordinate("i"), Coordinate("j"))
     place = make("add", distance, Extent(LENGTH - 1))
     score = make("add", _scaled(dim), Load("table", (Coordinate("h"), place)))
     return _site(dim, score, {"table": TensorType((HEADS, 2 * LENGTH - 1))})
+
+
+def biased(dim: int) -> Site:
+    """Return the same with a learned term for each pair, likewise."""
+    places = tuple(map(Coordinate, ("h", "i", "j")))
+    score = make("add", _scaled(dim), Load("bias", places))
+    return _site(dim, score, {"bias": TensorType((HEADS, LENGTH, LENGTH))})
 
 
 def shared_keys(dim: int) -> Site:
@@ -190,7 +197,7 @@ def channels(count: int) -> Site:
 
 
 EXAMPLES: tuple[Callable[[int], Site], ...] = (
-    causal, causal_table, shared_keys, gated, followed, windows, neighborhood, fading, linear,
-    chosen, sampled,
+    causal, causal_table, biased, shared_keys, gated, followed, windows, neighborhood, fading,
+    linear, chosen, sampled,
 )  # fmt: skip
 """By head dim; between them they have every kind of kernel, walk and tile."""

@@ -133,7 +133,8 @@ class Printer:
         for axis, index in enumerate(indices):
             offset = self._offset(tensor, axis, index)
             if offset:
-                address.append(f"{offset} * {self._use(tensor.strides)}[{axis}]")
+                stride = f"{self._use(tensor.strides)}[{axis}]"
+                address.append(fill("{a} * {b}", offset, stride))
         cast = ".to(tl.float32)" if tensor.dtype == "float" else ""
         name = f"{tensor.name}_value"
         whole = f"tl.load({' + '.join(address)}){cast}"
@@ -157,7 +158,8 @@ class Printer:
         if isinstance(index, Constant) and index.value == 0:
             return ""
         if tensor.spread:
-            return self._wide(index, self.expression(index))
+            written = self.expression(index)
+            return self._wide(index, written) if isinstance(index, Coordinate) else written
         if isinstance(index, Constant) and index.value < 0:
             index = make("add", size_tree(tensor.shape[axis]), index)
         above, below = self._inside(index, tensor.shape[axis])

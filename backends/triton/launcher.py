@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import indent
 
 from attnc.backends.triton.forward import forward
 from attnc.backends.triton.keys import keys
 from attnc.backends.triton.layout import call, define, listing
 from attnc.backends.triton.names import Names
+from attnc.backends.triton.offsets import offsets
 from attnc.backends.triton.operation import backward_arguments, gradients
 from attnc.backends.triton.pairs import pairs
 from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.queries import queries
 from attnc.backends.triton.reads import copies, read_function, reads_of, tensor_gradient
-from attnc.backends.triton.streams import Blocks, Stream
+from attnc.backends.triton.streams import Blocks, Stream, Term
 from attnc.compiler.kernel import Site
 from attnc.dsl.scorelang import fill
 
@@ -78,6 +79,11 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
             yield pair_kernel.definition()
             launched = pair_kernel.launch("parts * tiles", depth=2)
             body += _pairs_launch(problem, stream, launched)
+        if stream.of_kind("offset"):
+            offset_kernel = offsets(problem, stream)
+            yield offset_kernel.definition()
+            launched = offset_kernel.launch("parts * heads * diagonals", depth=2)
+            body += _offsets_launch(problem, stream, launched)
     for number, name in enumerate(problem.learned):
         body += tensor_gradient(problem, site, number, name)
     body.append(listing("return ", gradients(problem)))
@@ -185,6 +191,7 @@ def _keys_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
 
 
 def _pairs_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
+    """Return statements for the sums by pair, where someone asks for what they are for."""
     terms, names = stream.of_kind("pair"), problem.names
     n, m, items, alone = "n", f"{stream.own('k')}.shape[2]", "batch", "1"
     of: tuple[str, ...] = ("heads",)
@@ -205,10 +212,35 @@ def _pairs_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
         *(f"{each.buffer} = by_query(q, parts, {', '.join(of)}, {n}, {m})" for each in terms),
         launched,
     ]
+    return [_if_wanted(problem, terms, lines)]
+
+
+def _offsets_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
+    """Return statements for the sums by i - j, where someone asks for what they are for."""
+    terms, m = stream.of_kind("offset"), f"{stream.own('k')}.shape[2]"
+    by_batch = any(each.by_batch for each in terms)
+    span = "1" if by_batch else f"max(1, triton.cdiv(batch * heads * diagonals, {BUSY}))"
+    made = [
+        f"{each.buffer} = by_query(q, parts, heads, diagonals, block_i, block_j)" for each in terms
+    ]
+    lines = [
+        *choice(problem, "offsets", "n", None),
+        f"diagonals = triton.cdiv(n, block_i) + triton.cdiv({m}, block_j) - 1",
+        f"span = {span}",
+        "parts = triton.cdiv(batch, span)",
+        *made,
+        launched,
+        *(f"{each.buffer} = offset_sums({each.buffer}, n, {m})" for each in terms),
+    ]
+    return [_if_wanted(problem, terms, lines)]
+
+
+def _if_wanted(problem: Problem, terms: Sequence[Term], lines: Sequence[str]) -> str:
+    """Return lines that only gradients of the tensors which terms read need."""
     reached = {load.tensor for each in terms for load in each.reads}
     wanted = [
         f"wanted[{number}]"
         for number, name in enumerate(problem.learned)
-        if name in {names.tensors[tensor].name for tensor in reached}
+        if name in {problem.names.tensors[tensor].name for tensor in reached}
     ]
-    return [f"if {' or '.join(wanted)}:\n" + indent("\n".join(lines), "    ")]
+    return f"if {' or '.join(wanted)}:\n" + indent("\n".join(lines), "    ")

@@ -18,7 +18,8 @@ RESERVED = frozenset({
     "begin", "end", "whole", "rest", "first", "last", "near", "at", "batch", "heads", "group",
     "member", "span", "shared", "wanted", "grad", "weight", "slope", "bits", "tl", "torch",
     "triton", "jit", "place", "load_rows", "store_rows", "load_lse", "card_of", "dot_precision",
-    "tile_for", "token_rows", "by_query", "by_pair", "read_gradient", "relaid", "if_wanted",
+    "tile_for", "token_rows", "by_query", "by_pair", "by_offset", "read_gradient", "relaid",
+    "if_wanted",
     "plain_gradients", "parts", "ctx", "inputs", "output", "grads", "place_block", "block", "start",
     "slot", "slots", "slot_i", "slot_j", "slots_i", "slots_j", "token", "exists", "length", "item",
     "pack", "programs", "x", "y", "z", "w", "dp", "ds", "share", "extra", "sums", "normal", "added",
@@ -41,8 +42,8 @@ class Captured:
         name: what generated code calls it.
         shape: its sizes.
         dtype: `float`, `int` or `bool`.
-        spread: whether it is a copy by batch, head, query and key that the launcher makes, in
-            rows that may be read past their end.
+        spread: whether it is a copy by batch, head, and query and key or what is between them, that
+            the launcher makes, in rows that may be read past their ends.
     """
 
     tensor: str
@@ -109,7 +110,7 @@ class Names:
         self.tensors.setdefault(tensor, Captured(tensor, name, shape, "int"))
 
     def spread(self, tensor: str, over: str) -> str:
-        """Add a copy of a captured tensor, spread over `pairs`; return what trees call it."""
+        """Add a copy of a captured tensor over `pairs` or the like; return what trees call it."""
         name = f"{self.tensors[tensor].name}_{over}"
         taken = {each.name for each in self.tensors.values()}
         while name in taken:

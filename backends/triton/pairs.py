@@ -79,16 +79,16 @@ def _in_a_row(
     if "last_i" in " ".join((*found.lines, inside)):
         yield "last_i = tl.minimum(first_i + BLOCK_I, n) - 1"
     yield from axes(stream, formulas(stream, slopes), PAIRS)
-    yield from _nothing(slopes)
+    yield from no_sums(slopes)
     yield _PART.format(items="batch")
     if inside:
         yield from found.lines
         yield f"allowed = {inside}"
         yield "end = tl.where(allowed, end, begin)"
-    lines = _one_element(problem, stream, slopes)
+    lines = one_element(problem, stream, slopes)
     if stream.keep is not None:
         lines += nothing_outside(stream, slopes, PAIRS)
-    yield "for b in range(begin, end):\n" + indent(_summed(lines, slopes), "    ")
+    yield "for b in range(begin, end):\n" + indent(summed(lines, slopes), "    ")
     yield from _stored(slopes, "rows", "cols", "n", m)
 
 
@@ -113,15 +113,15 @@ def _by_block(problem: Problem, stream: Stream, blocks: Blocks, slopes: Slopes) 
     else:
         yield _PART.format(items=f"batch * {of}")
         lines, run = [f"b = item // {of}", f"block = item % {of}", *lines], _ITEMS
-    yield from _nothing(slopes)
-    lines += _one_element(problem, stream, slopes)
+    yield from no_sums(slopes)
+    lines += one_element(problem, stream, slopes)
     inside = f"(rows < n)[:, None] & (cols < {m})[None, :]"
     lines += nothing_outside(stream, slopes, PAIRS, inside)
-    yield run + indent(_summed(lines, slopes), "    ")
+    yield run + indent(summed(lines, slopes), "    ")
     yield from _stored(slopes, "slots_i", "slots_j", blocks.own.slots, blocks.seen.slots)
 
 
-def _one_element(problem: Problem, stream: Stream, slopes: Slopes) -> list[str]:
+def one_element(problem: Problem, stream: Stream, slopes: Slopes) -> list[str]:
     """Return statements for what one element of the batch gives."""
     k, v = stream.own("k"), stream.own("v")
     of_query = problem.of_query(stream)
@@ -138,11 +138,13 @@ def _one_element(problem: Problem, stream: Stream, slopes: Slopes) -> list[str]:
     return [*lines, *score_gradient(problem.rule, stream, slopes, PAIRS, placed=True)]
 
 
-def _summed(lines: list[str], slopes: Slopes) -> str:
+def summed(lines: list[str], slopes: Slopes) -> str:
+    """Return lines, then those that add the tile of each buffer to its sum."""
     return "\n".join([*lines, *sums(slopes, "{}")])
 
 
-def _nothing(slopes: Slopes) -> Iterator[str]:
+def no_sums(slopes: Slopes) -> Iterator[str]:
+    """Yield a sum of 0 for each buffer."""
     for name in slopes:
         buffer = name.removesuffix("_slope")
         yield f"{buffer}_sum = tl.zeros([BLOCK_I, BLOCK_J], tl.float32)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from attnc.backends.triton.configs import KINDS
 from attnc.backends.triton.epilogue import Epilogue, epilogue_of
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.names import Names
@@ -161,6 +162,12 @@ class Problem:
         """
         return self.epilogue.gradients if self.epilogue else {}
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of its kernels."""
+        found = {f"{each.kind}s" for each in self.terms() if each.of in ("score", "post")}
+        return tuple(each for each in KINDS if each in {*KINDS[:3], *found})
+
     def terms(self) -> Iterator[Term]:
         """Yield the terms of all streams."""
         return (term for stream in self.streams for term in stream.terms)
@@ -181,13 +188,19 @@ class Problem:
         return list(dict.fromkeys([*each, *after]))
 
 
-def digest(site: Site, reserved: frozenset[str] = frozenset(), listed: bool = False) -> Problem:
+def digest(
+    site: Site,
+    reserved: frozenset[str] = frozenset(),
+    listed: bool = False,
+    by_offset: bool = False,
+) -> Problem:
     """Prepare a site.
 
     Args:
         site: as the planner sees it.
         reserved: names that a template uses itself, besides those that all do.
         listed: whether each query has a list of keys, which `j` and `slot_j` run over.
+        by_offset: whether what scores read by `i - j` alone is laid out so.
 
     Raises:
         Unknown: a size that scores need cannot be told from the tensors' shapes.
@@ -199,7 +212,7 @@ def digest(site: Site, reserved: frozenset[str] = frozenset(), listed: bool = Fa
     )
     by_source = list(walks(site))
     facing = [
-        read_streams(site, names, number, summed, each, listed)
+        read_streams(site, names, number, summed, each, listed, by_offset)
         for number, each in enumerate(by_source)
     ]
     derived = dict.fromkeys(made for each in by_source if each for made in each.derived)

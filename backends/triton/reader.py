@@ -25,15 +25,19 @@ from attnc.dsl.attention import (
     SoftmaxKeys,
     Weight,
 )
+from attnc.dsl.dims import floor_divide
 from attnc.dsl.scorelang import (
     COORDINATES,
     LinearBand,
     allowed,
     band,
+    by_offset,
     coordinates,
     derivative,
     loads,
+    make,
     simplify,
+    size_tree,
     text,
     whole_range,
 )
@@ -50,6 +54,7 @@ def read_streams(
     summed: bool,
     found: Blocked | None,
     listed: bool = False,
+    by_offset: bool = False,
 ) -> tuple[Stream, Stream]:
     """Return a source as its queries see it and as its keys do.
 
@@ -61,12 +66,13 @@ def read_streams(
         found: the source by block, if it is to be walked so.
         listed: whether keys come from a list of each query: nothing is laid out by pair, and what
             is read by key is summed by pair.
+        by_offset: whether what is read by `i - j` alone is laid out so.
 
     Raises:
         Unknown: a size that scores need cannot be told from the tensors' shapes.
     """
     tag = str(number) if len(site.sources) > 1 else ""
-    reader = _Reader(site, names, number, tag, summed, listed)
+    reader = _Reader(site, names, number, tag, summed, listed, by_offset)
     if found is None:
         stream = reader.stream(None)
         return stream, stream
@@ -100,14 +106,22 @@ class _Reader:
 
     Reads of float tensors by pair, such as `table[h, i - j + 7]`, are replaced by reads of copies
     that are laid out by pair: wide loads in place of a gather in the innermost loop. By block that
-    takes a copy of one block's pairs, where all blocks read alike.
+    takes a copy of one block's pairs, where all blocks read alike. Reads by `i - j` alone take one
+    line of values for each row of `OFFSET_ROWS` queries.
     """
 
     def __init__(
-        self, site: Site, names: Names, number: int, tag: str, summed: bool, listed: bool
+        self,
+        site: Site,
+        names: Names,
+        number: int,
+        tag: str,
+        summed: bool,
+        listed: bool,
+        by_offset: bool,
     ) -> None:
         self._site, self._names, self._tag = site, names, tag
-        self._summed, self._listed = summed, listed
+        self._summed, self._listed, self._by_offset = summed, listed, by_offset
         self._source, self._normaliser = site.attention.sources[number], site.attention.normaliser
         rule = rule_of(site.attention)
         assert rule is not None, "refused before"
@@ -121,13 +135,14 @@ class _Reader:
             "j": (0, None),  # keys of the last tile run past the end
         }
         self._copies: dict[str, Load] = {}
+        self._offsets: dict[str, Load] = {}
         self._facing: _Facing | None = None
         self._suffix = ""
         self._made: dict[str, ScoreTree] = {}
 
     def stream(self, facing: _Facing | None, suffix: str = "") -> Stream:
         """Return the source with its formulas; names that differ from earlier ones get a suffix."""
-        self._facing, self._suffix, self._copies = facing, suffix, {}
+        self._facing, self._suffix, self._copies, self._offsets = facing, suffix, {}, {}
         source, given = self._source, simplify(self._source.score)
         weight = source.weight if self._summed else None
         weight = None if weight is None else simplify(weight)
@@ -147,6 +162,7 @@ class _Reader:
             self._key.shape[1] != self._site.q.shape[1],
             self._scored(score, "score", text(self._weighed()[0])),
             self._copies,
+            self._offsets,
             self._optional(keep, "keep"),
             self._formula(derivative(score, Dot()), "slope", "d score / d qk."),
             self._optional(derivative(score, L1()), "distance_slope", unless=0.0),
@@ -212,18 +228,45 @@ class _Reader:
         match tree:
             case _ if self._listed:
                 return tree
+            case Load(tensor, _, "float") if _kind(tree) == "pair" and self._is_of_offset(tree):
+                name = self._copied(self._offsets, tree, tensor, "offsets")
+                return Load(name, (*self._outer(tree), *self._line()))
             case Load(tensor, _, "float") if _kind(tree) == "pair":
                 read = local_read(tree, self._facing.anchors) if self._facing else tree
                 if read is None:  # blocks differ: each pair reads where it stands
                     return tree
-                name = next((n for n, each in self._copies.items() if each == read), None)
-                name = name or self._names.spread(tensor, self._suffix or "pairs")
-                self._copies[name] = read
+                name = self._copied(self._copies, read, tensor, self._suffix or "pairs")
                 return Load(name, tuple(self._places(coordinates(read))))
             case Apply(_, arguments):
                 inner = tuple(self._with_copies(argument) for argument in arguments)
                 return replace(tree, arguments=inner)
         return tree
+
+    def _is_of_offset(self, load: Load) -> bool:
+        if not self._by_offset or self._facing is not None:
+            return False
+        places = (by_offset(index, Coordinate(OFFSET)) for index in load.indices)
+        return None not in places
+
+    def _copied(self, copies: dict[str, Load], read: Load, tensor: str, over: str) -> str:
+        """Return the name of the copy that holds a read, which is made unless there is one."""
+        name = next((name for name, each in copies.items() if each == read), None)
+        name = name or self._names.spread(tensor, over)
+        copies[name] = read
+        return name
+
+    def _outer(self, read: Load) -> Iterator[ScoreTree]:
+        """Yield where a copy is read along batch and heads."""
+        known = coordinates(read)
+        yield from (Coordinate(name) if name in known else Constant(0) for name in "bh")
+
+    def _line(self) -> Iterator[ScoreTree]:
+        """Yield the place of a pair in a copy by offset: see the function that makes it."""
+        query, rows = Coordinate("i"), Constant(OFFSET_ROWS)
+        yield make("mod", query, rows)
+        last = size_tree(floor_divide(self._site.q.shape[2] + OFFSET_ROWS - 1, OFFSET_ROWS))
+        yield make("sub", last, make("floordiv", query, rows))
+        yield Coordinate("j")
 
     def _places(self, read: frozenset[str]) -> Iterator[ScoreTree]:
         """Yield where a copy is read along each of its axes."""
@@ -238,7 +281,7 @@ class _Reader:
         groups: dict[tuple[str, ScoreTree], list[Load]] = {}
         for load in _reached(tree):
             kind = "row" if of in ("weight", "sink") else self._kind(load)
-            read = self._copies.get(load.tensor, load)
+            read = self._offsets.get(load.tensor) or self._copies.get(load.tensor, load)
             groups.setdefault((kind, derivative(tree, load)), []).append(read)
         counts: dict[str, int] = {}
         for (kind, slope), reads in groups.items():
@@ -252,9 +295,15 @@ class _Reader:
     def _kind(self, load: Load) -> str:
         if self._listed:
             return "pair" if coordinates(load) & {"j", "slot_j"} else "row"
+        if load.tensor in self._offsets:
+            return "offset"
         return "pair" if load.tensor in self._copies else _kind(load)
 
 
+OFFSET = "offset"
+"""The coordinate that stands for `i - j`."""
+OFFSET_ROWS = 16
+"""Elements that lines of a copy by offset begin at a multiple of, for wide loads."""
 _BUFFERS = {"score": "{}", "post": "{}_post"}
 
 

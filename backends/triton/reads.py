@@ -15,11 +15,20 @@ from attnc.backends.torch_scores import ScoreWriter
 from attnc.backends.triton.layout import call
 from attnc.backends.triton.layouts import SLOT, Layout
 from attnc.backends.triton.problem import Problem
+from attnc.backends.triton.reader import OFFSET
 from attnc.backends.triton.streams import Stream, Term
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import Coordinate, Load, ScoreTree
 from attnc.dsl.dims import Size
-from attnc.dsl.scorelang import COORDINATES, coordinates, replaced, simplify, text
+from attnc.dsl.scorelang import (
+    COORDINATES,
+    by_offset,
+    coordinates,
+    replaced,
+    simplify,
+    size_tree,
+    text,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,7 @@ class Read:
         load: of the captured tensor.
         queries: how many values `i` takes; `keys` likewise for `j`: slots where they are slots.
         blocks: blocks of queries and what they see, where each slot stands for its token.
+        by_offset: whether `i - j` takes all its values in place of `i` and `j`.
     """
 
     source: int
@@ -38,6 +48,7 @@ class Read:
     queries: Size
     keys: Size
     blocks: tuple[Layout, Layout] | None = None
+    by_offset: bool = False
 
 
 def reads_of(problem: Problem, site: Site) -> Mapping[Read, str]:
@@ -68,14 +79,19 @@ def read_function(problem: Problem, site: Site, read: Read, name: str) -> str:
     as_it_is = tuple(replace(type_, dtype="int") for type_ in site.tensors)
     as_it_is_site = replace(_with_lengths(named, read), tensors=as_it_is)  # floats would be widened
     load: ScoreTree = replace(read.load, dtype="int")
-    if read.blocks is None:
+    shown = text(read.load)
+    function: TorchFunction
+    if read.by_offset:
+        function, load = _ByOffset(as_it_is_site, read.keys), _at_offsets(load)
+        shown = f"{shown} for i - j from {text(size_tree(1 - read.keys))} on"
+    elif read.blocks is None:
         function = TorchFunction(as_it_is_site)
     else:
         function = _ByBlock(as_it_is_site, read.blocks[0].blocks)
         load = _at_tokens(load, read.blocks)
     written = ScoreWriter(function, read.source).factor(load).text
     function.site = named
-    return function.source(text(read.load), written)
+    return function.source(shown, written)
 
 
 def copies(problem: Problem, site: Site, streams: Iterable[Stream]) -> list[str]:
@@ -83,8 +99,8 @@ def copies(problem: Problem, site: Site, streams: Iterable[Stream]) -> list[str]
     names = reads_of(problem, site)
     lines = [
         call(
-            f"{problem.names.tensors[copy].name} = by_pair",
-            [call(names[read], problem.names.arguments, 2)],
+            f"{problem.names.tensors[copy].name} = by_{'offset' if read.by_offset else 'pair'}",
+            [call(names[read], problem.names.arguments, 2), *(["n"] if read.by_offset else [])],
         )
         for copy, read in _copied(problem, site, streams)
     ]
@@ -119,6 +135,9 @@ def _copied(problem: Problem, site: Site, streams: Iterable[Stream]) -> Iterator
     for stream in streams:
         for copy, load in stream.copies.items():
             yield copy, _by_pair(problem, site, stream, load)
+        for copy, load in stream.offsets.items():
+            number = _number(problem, stream)
+            yield copy, _by_offset(site, number, load)
 
 
 def _learned(problem: Problem, site: Site) -> Iterator[tuple[Term, Read]]:
@@ -127,7 +146,9 @@ def _learned(problem: Problem, site: Site) -> Iterator[tuple[Term, Read]]:
         queries, keys = site.q.shape[2], site.sources[number][0].shape[2]
         for term in stream.terms:
             for load in term.reads:
-                if term.kind != "pair":
+                if term.kind == "offset":
+                    yield term, _by_offset(site, number, load)
+                elif term.kind != "pair":
                     yield term, Read(number, load, queries, keys)
                 elif stream.blocks is not None and load not in stream.copies.values():
                     own, seen = stream.blocks.own, stream.blocks.seen
@@ -139,13 +160,21 @@ def _learned(problem: Problem, site: Site) -> Iterator[tuple[Term, Read]]:
 
 def _by_pair(problem: Problem, site: Site, stream: Stream, load: Load) -> Read:
     """Return a read by pair: of tokens, or of slots where the stream is walked by block."""
-    faces = (*problem.streams, *problem.turned)
-    at = next(at for at, each in enumerate(faces) if each is stream)
-    number, is_turned = at % len(problem.streams), at >= len(problem.streams)
+    number, is_turned = _number(problem, stream), stream not in problem.streams
     if stream.blocks is None:
         return Read(number, load, site.q.shape[2], site.sources[number][0].shape[2])
     own, seen = stream.blocks.own.size, stream.blocks.seen.size
     return Read(number, load, *((seen, own) if is_turned else (own, seen)))
+
+
+def _number(problem: Problem, stream: Stream) -> int:
+    faces = (*problem.streams, *problem.turned)
+    return next(at for at, each in enumerate(faces) if each is stream) % len(problem.streams)
+
+
+def _by_offset(site: Site, number: int, load: Load) -> Read:
+    queries, keys = site.q.shape[2], site.sources[number][0].shape[2]
+    return Read(number, load, queries, keys, by_offset=True)
 
 
 class _ByBlock(TorchFunction):
@@ -165,6 +194,36 @@ class _ByBlock(TorchFunction):
         shaped = f"[:{trailing}]" if trailing else ""
         self.bind_top((3, axis), name, f"torch.arange({length}, device=q.device){shaped}")
         return name
+
+
+class _ByOffset(TorchFunction):
+    """A function whose coordinates are `b h offset`; `offset` is `i - j`."""
+
+    def __init__(self, site: Site, keys: Size) -> None:
+        super().__init__(site)
+        self._keys = keys
+        self.ranges = {OFFSET: (1 - keys, site.q.shape[2] - 1)}
+
+    def coordinate(self, name: str, source: int) -> str:
+        """Return the variable, shaped to broadcast over [b, h, offsets]."""
+        axis = ("b", "h", OFFSET).index(name)
+        length = f"q.shape[{axis}]"
+        if name == OFFSET:
+            first, length = self.size(1 - self._keys), self.size(self.site.q.shape[2])
+            self.bind_top((3, axis), name, f"torch.arange({first}, {length}, device=q.device)")
+            return name
+        if isinstance(self.site.q.shape[axis], int):
+            length = str(self.site.q.shape[axis])
+        shaped = f"[:{', None' * (2 - axis)}]"
+        self.bind_top((3, axis), name, f"torch.arange({length}, device=q.device){shaped}")
+        return name
+
+
+def _at_offsets(load: ScoreTree) -> ScoreTree:
+    """Return a read with `offset` in place of `i - j`."""
+    assert isinstance(load, Load)
+    places = (by_offset(index, Coordinate(OFFSET)) for index in load.indices)
+    return replace(load, indices=tuple(place for place in places if place is not None))
 
 
 _AXES = ("b", "h", "block", "slot_i", "slot_j")

@@ -150,6 +150,34 @@ def by_pair(values):
     return copy
 '''
 
+BY_OFFSET = '''\
+def by_offset(values, n):
+    """Lines over j of values by i - j, which are [b or 1, h or 1, n + m - 1] or less.
+
+    That of query i is [i % 16, cdiv(n, 16) - i // 16]. All begin at a multiple of 16
+    elements, for wide loads, and have room for a tile of 128 columns past the end.
+    """
+    values = values[(None,) * (3 - values.dim())].flip(-1)
+    before, keys = triton.cdiv(n, 16) * 16, values.shape[-1] - n + 1
+    width = triton.cdiv(before + keys + 128, 16) * 16
+    ahead = before + 16 - n
+    padded = torch.nn.functional.pad(values, (ahead, width + 16 - ahead - keys - n))
+    lines = padded.unfold(-1, width, 1).flip(-2).contiguous()  # one element apart
+    return lines.unfold(-1, width - before, 16)
+'''
+
+OFFSET_SUMS = '''\
+def offset_sums(tiles, n, m):
+    """Sums by i - j, from 1 - m to n - 1, of tiles [.., diagonals, size, size]."""
+    size, pad = tiles.shape[-1], torch.nn.functional.pad
+    skewed = pad(tiles.flip(-1), (0, size)).flatten(-2)[..., :-size]
+    sums = skewed.unflatten(-1, (size, -1)).sum(-2)  # of each diagonal of a tile
+    left, right = pad(sums, (0, 1)).unflatten(-1, (2, size)).unbind(-2)
+    sums = (pad(left, (0, 0, 0, 1)) + pad(right, (0, 0, 1, 0))).flatten(-2)
+    first = triton.cdiv(m, size) * size - m
+    return sums[..., first : first + n + m - 1]
+'''
+
 READ_GRADIENT = '''\
 def read_gradient(read, tensor, grad):
     """Gradient of a tensor in float32, from those of all elements that `read` takes.
@@ -218,7 +246,7 @@ def plain_gradients(plain, inputs, needed, grads):
 FUNCTIONS = (
     TOKEN_ROWS, BY_QUERY, CARD_OF, TILE_FOR, DOT_PRECISION, READ_GRADIENT, ONCE, ROWS_NAMING,
     PLACES_NAMING,
-    BY_PAIR, IMPORTS, PLACE, PLACE_BLOCK, LOAD_ROWS, STORE_ROWS, LOAD_LSE,
+    BY_PAIR, BY_OFFSET, OFFSET_SUMS, IMPORTS, PLACE, PLACE_BLOCK, LOAD_ROWS, STORE_ROWS, LOAD_LSE,
 )  # fmt: skip
 """Sources to choose from: functions of the host, then of the device."""
 

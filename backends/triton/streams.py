@@ -17,12 +17,13 @@ class Term:
     """Reads of captured tensors that the loss reaches alike, their gradients in one buffer.
 
     The buffer holds d loss / d of * slope in float32, summed over the axes that the reads do
-    not depend on: `row` [b, h, n, 1], `col` [b, h, 1, m], `pair` [parts of b, h, n, m]; where
-    the source is walked by block, pairs are of slots, and blocks an axis before if kept apart.
+    not depend on: `row` [b, h, n, 1], `col` [b, h, 1, m], `pair` [parts of b, h, n, m] and
+    `offset` [parts of b, h, n + m - 1], by i - j from 1 - m on; where the source is walked by
+    block, pairs are of slots, and blocks an axis before if kept apart.
 
     Attributes:
         buffer: its name: `pair_grad`.
-        kind: `row`, `col` or `pair`.
+        kind: `row`, `col`, `pair` or `offset`.
         slope: d of / d read.
         reads: loads of captured tensors, as the spec has them; by slot where those by pair are.
         of: what they stand in: `score`, `post`, `weight` (of the source) or `sink`.
@@ -97,7 +98,8 @@ class Stream:
         masked: whether `keep` asks for more than the band.
         grouped: whether several heads of q share one of k and v.
         score: times log2(e) where the rule asks for bits.
-        copies: reads by pair -> the copy that kernels load in their place.
+        copies: what kernels load in the place of reads by pair -> the read.
+        offsets: likewise for reads by i - j alone.
         keep: the condition on pairs; none where all are allowed.
         slope: d score / d qk.
         distance_slope: d score / d l1(q, k); none for 0.
@@ -118,6 +120,7 @@ class Stream:
     grouped: bool
     score: Formula
     copies: Mapping[str, Load]
+    offsets: Mapping[str, Load]
     keep: Formula | None
     slope: Formula
     distance_slope: Formula | None

@@ -62,7 +62,7 @@ def prepared(site: Site) -> Problem | Resident | Turned:
         return turned(site)
     inner = computed(site)
     if choice.reasons_against(inner):
-        return digest(inner)
+        return digest(inner, by_offset=True)
     keys = choice.keys_stay(inner)
     assert keys is not None
     return prepare(inner, keys)

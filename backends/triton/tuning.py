@@ -21,6 +21,7 @@ from attnc.backends.triton.cards import Place, Row
 from attnc.backends.triton.configs import ANY, CAPABILITIES
 from attnc.backends.triton.crosscompile import Resources, over_budget, resources_of
 from attnc.backends.triton.examples import (
+    biased,
     causal_table,
     chosen,
     duplex,
@@ -113,7 +114,8 @@ def _steps(value: int, least: int, most: int) -> list[int]:
 
 def _of_pairs(place: Place, row: Row) -> Subject:
     length = {"16": 16, "64": 60, ANY: LONG}[place[3]]
-    return Subject(place, row, causal_table(int(place[1])), length)
+    example = biased if place[2] == "pairs" else causal_table
+    return Subject(place, row, example(int(place[1])), length)
 
 
 def _of_heavy(place: Place, row: Row) -> Subject:

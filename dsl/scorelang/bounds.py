@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from attnc.dsl.attention import (
@@ -335,6 +335,20 @@ def _linear(tree: ScoreTree) -> _Linear | None:
             return _times(_linear(inner), -1)
         case Apply("mul", (inner, Constant(int(factor))) | (Constant(int(factor)), inner)):
             return _times(_linear(inner), factor)
+    return None
+
+
+def by_offset(tree: ScoreTree, offset: ScoreTree) -> ScoreTree | None:
+    """Return a tree with `offset` in place of `i - j`; none where it is no function of that."""
+    if not coordinates(tree) & {"i", "j"}:
+        return tree
+    match _linear(tree), tree:
+        case _Linear(of_i, of_j, rest), _ if of_i == -of_j and not coordinates(rest) & {"i", "j"}:
+            return make("add", make("mul", offset, Constant(of_i)), rest)
+        case _, Apply(_, arguments):
+            parts = [by_offset(argument, offset) for argument in arguments]
+            known = tuple(part for part in parts if part is not None)
+            return replace(tree, arguments=known) if len(known) == len(parts) else None
     return None
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from attnc.backends.reference import function
 from attnc.compiler.kernel import Site
@@ -177,6 +179,14 @@ CASES: dict[str, Case] = {
     "causal table": Case(
         ["qk * 0.25 + table[h, i - j]"], [Causal()], tensors={"table": table(HEADS, N)}, keys=[N]
     ),
+    "clipped table": Case(
+        ["qk * 0.25 + near[b, min(max(j - i, -3), 5) + 3] * heat[h, abs(i - j)]"],
+        tensors={"near": table(B, 9), "heat": table(HEADS, 70)}, n=70, m=40,
+    ),
+    "tables of two kinds": Case(
+        ["qk * 0.25 + table[h, i - j + n - 1] + table[h, i]"], ["i - j < 50"],
+        tensors={"table": table(HEADS, 2 * N - 1)}, n=40, m=70,  keys=[M],
+    ),
     "table of a grid": Case(
         ["qk * 0.25 + table[i // 7 - j // 7 + 6, i % 7 - j % 7 + 6, h]"],
         tensors={"table": table(13, 13, HEADS)}, n=49, m=49, b=3, keys=[49], dims=(32, 32),
@@ -254,6 +264,7 @@ HALF = [
     "causal",
     "wide band",
     "table",
+    "clipped table",
     "bias",
     "grouped",
     "two sources",
@@ -316,6 +327,33 @@ def test_gradients_of_tables_are_the_same_in_every_run(harness: Harness) -> None
     given = inputs(case, harness, torch.float32)
     first, second = (harness.run(entry, given, torch.float32)[4] for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_tables_by_distance_take_memory_as_tokens_do(harness: Harness) -> None:
+    case = replace(CASES["table"], b=1, tile=(128, 128))
+    interpreted(case, harness)
+    module = vars(harness.module(case.site()))
+    largest = []
+    for n in (256, 512):
+        given = [x.float() for x in inputs(replace(case, n=n), harness, torch.float32)]
+        with Largest() as seen:
+            results = module["attend_launch"](*given)
+            module["attend_launch_backward"](results[0], *given, *results, [True])
+        largest.append(seen.bytes)
+    # tiles on 2 n / 128 - 1 diagonals, padded to twice their columns
+    assert largest == [4 * HEADS * (2 * n // 128 - 1) * 128 * 256 for n in (256, 512)]
+
+
+class Largest(TorchDispatchMode):
+    """Notes how large the largest storage is that any operation gives."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+        self.bytes = max([self.bytes, *(x.untyped_storage().nbytes() for x in tensors)])
+        return result
 
 
 def test_no_kernel_runs_for_a_table_that_needs_no_gradient(
