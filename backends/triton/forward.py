@@ -80,9 +80,9 @@ def _step(problem: Problem, stream: Stream) -> Step:
         *_scores(problem, stream, formulas),
         *wide.values.loaded("v_tile", v, key_head(stream, held), "near"),
         *rule.adding(),
-        *_shared(stream),
+        *shared(stream),
         *wide.values.added("acc", "p", "v_tile", rule.carried),
-        *_extra(stream),
+        *extra(stream, f"added = {product('extra.to(v_tile.dtype)', 'v_tile', 'added')}"),
     ]
     return Step(
         name=problem.private(f"forward_step{stream.tag}"),
@@ -151,7 +151,7 @@ def _scores(problem: Problem, stream: Stream, formulas: tuple[Formula, ...]) -> 
     yield at_edges(stream, [*inside, only_kept("s", problem.rule.outside)])
 
 
-def _shared(stream: Stream) -> Iterator[str]:
+def shared(stream: Stream) -> Iterator[str]:
     """Multiply weights as a post expression says, or change them."""
     if stream.late is not None:
         yield "w = p"
@@ -166,13 +166,13 @@ def _shared(stream: Stream) -> Iterator[str]:
             yield at_edges(stream, [only_kept("p")])
 
 
-def _extra(stream: Stream) -> Iterator[str]:
-    """Add to weights what a post expression says, in a sum of its own."""
+def extra(stream: Stream, adding: str) -> Iterator[str]:
+    """Add to weights what a post expression says, by a statement for a sum of its own."""
     if stream.extra is not None:
         yield stream.extra.assigned("extra")
         yield "extra = tl.zeros_like(p) + extra"
         yield at_edges(stream, [only_kept("extra")])
-        yield f"added = {product('extra.to(v_tile.dtype)', 'v_tile', 'added')}"
+        yield adding
 
 
 def forward_kernel(

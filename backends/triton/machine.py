@@ -20,6 +20,7 @@ from triton.compiler import ASTSource, CompiledKernel, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from attnc.backends.triton.configs import CAPABILITIES
+from attnc.backends.triton.operation import optional
 from attnc.backends.triton.templates import by_passes, by_rows, computed, prepared
 from attnc.compiler.kernel import Site, Target
 from attnc.compiler.memory import import_package
@@ -109,7 +110,8 @@ def _launch(
     by_name = dict(zip(problem.results, results, strict=True))
     grads = (by_name[name] for name in problem.differentiable)
     saved = (by_name[name] for name in problem.saved)
-    wanted = ([True] * len(problem.learned),) if problem.learned else ()
+    flags = [True for _ in optional(problem)]
+    wanted = (flags,) if flags else ()
     names[problem.private("launch_backward")](*grads, *inputs, *saved, *wanted)
 
 

@@ -52,6 +52,11 @@ class Operation(Protocol):
         ...
 
     @property
+    def spared(self) -> Sequence[tuple[str, ...]]:
+        """Inputs whose gradients are made together, and only where one of them is asked for."""
+        ...
+
+    @property
     def learned(self) -> Sequence[str]:
         """Captured tensors that the loss reaches, by generated name in argument order."""
         ...
@@ -75,6 +80,11 @@ def gradients(operation: Operation) -> list[str]:
     return [f"grad_{name}" for name in names]
 
 
+def optional(operation: Operation) -> list[tuple[str, ...]]:
+    """Return arguments by what `wanted` says of their gradients, one flag for each group."""
+    return [*operation.spared, *((name,) for name in operation.learned)]
+
+
 def beside(operation: Operation) -> list[str]:
     """Return tensors in the form of the result whose gradients the backward launcher gives."""
     return [name for name, grad in operation.beside.items() if grad == f"grad_{name}"]
@@ -83,5 +93,5 @@ def beside(operation: Operation) -> list[str]:
 def backward_arguments(operation: Operation) -> list[str]:
     """Return names of all that the backward launcher takes."""
     grads = [f"grad_{name}" for name in operation.differentiable]
-    wanted = ["wanted"] if operation.learned else []
+    wanted = ["wanted"] if optional(operation) else []
     return [*grads, *operation.names.arguments, *operation.saved, *wanted]

@@ -7,7 +7,7 @@ another backend, through which autograd goes as through any other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -17,7 +17,13 @@ from attnc.backends.epilogue import after, without_epilogue
 from attnc.backends.formula import formula
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.triton.layout import SKIP, WIDTH, call, define, listing, settled
-from attnc.backends.triton.operation import Operation, backward_arguments, beside, gradients
+from attnc.backends.triton.operation import (
+    Operation,
+    backward_arguments,
+    beside,
+    gradients,
+    optional,
+)
 from attnc.compiler.kernel import Backend, Kernel, Site, Target
 
 
@@ -58,10 +64,14 @@ def _fakes(problem: Operation) -> Iterator[str]:
     results = [problem.fakes[name] for name in problem.results]
     doc = "Shapes of the results."
     yield _host(problem, "fake", _arguments(problem), doc, [listing("return ", results)])
-    widths = problem.widths
-    lines = [f"grad_{name} = token_rows({name}, {widths[name]})" for name in problem.inputs]
-    for number, name in enumerate(problem.learned):
-        lines.append(f"grad_{name} = if_wanted(torch.empty_like({name}), wanted[{number}])")
+    widths, lines = problem.widths, []
+    flags = _flags(problem)
+    for name in problem.inputs:
+        made = f"token_rows({name}, {widths[name]})"
+        spared = f" if {flags[name]} else {name}.new_empty(0)" if name in flags else ""
+        lines.append(f"grad_{name} = {made}{spared}")
+    for name in problem.learned:
+        lines.append(f"grad_{name} = if_wanted(torch.empty_like({name}), {flags[name]})")
     lines += [f"grad_{name} = token_rows({name}, {name}.shape[-1])" for name in beside(problem)]
     lines.append(listing("return ", gradients(problem)))
     doc = "Shapes of the gradients."
@@ -88,8 +98,8 @@ def _autograd(problem: Operation, namespace: str, with_plain: bool) -> Iterator[
     grads = [f"grad_{name}" for name in problem.results]
     passed = [*map(_dense, problem.differentiable), "*ctx.saved_tensors"]
     lines = [_on_the_cpu(problem)] if with_plain else []
-    if problem.learned:
-        needed = [f"ctx.needs_input_grad[{names.index(name)}]" for name in problem.learned]
+    if optional(problem):
+        needed = (_needed(names.index(group[0]), len(group)) for group in optional(problem))
         lines.append(f"wanted = [{', '.join(needed)}]")
         passed.append("wanted")
     lines.append(call(f"grads = {_found(namespace, problem.private('backward_op'))}", passed))
@@ -146,11 +156,22 @@ def _on_the_cpu(problem: Operation) -> str:
 
 
 def _returned(problem: Operation, name: str) -> str:
-    if name in problem.inputs:
-        return f"grad_{name}"
-    if name in problem.learned:
-        return f"grad_{name} if wanted[{problem.learned.index(name)}] else None"
-    return problem.beside.get(name, "None")
+    flags = _flags(problem)
+    if name in flags:
+        return f"grad_{name} if {flags[name]} else None"
+    return f"grad_{name}" if name in problem.inputs else problem.beside.get(name, "None")
+
+
+def _needed(first: int, count: int) -> str:
+    """Return whether the gradient of an argument, or of any of several in a row, is needed."""
+    needed = "ctx.needs_input_grad"
+    return f"{needed}[{first}]" if count == 1 else f"any({needed}[{first}:{first + count}])"
+
+
+def _flags(problem: Operation) -> Mapping[str, str]:
+    """Return what says whether the gradient of an argument is wanted, where something does."""
+    groups = enumerate(optional(problem))
+    return {name: f"wanted[{number}]" for number, group in groups for name in group}
 
 
 def _arguments(problem: Operation) -> list[str]:

@@ -149,6 +149,11 @@ class Problem:
         return self.results["normal" in self.results :]
 
     @property
+    def spared(self) -> list[tuple[str, ...]]:
+        """Inputs whose gradients are made together, and only where one of them is asked for."""
+        return []
+
+    @property
     def learned(self) -> list[str]:
         """Captured tensors that the loss reaches, by generated name in argument order."""
         reached = {load.tensor for each in self.terms() for load in each.reads}

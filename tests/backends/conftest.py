@@ -102,6 +102,12 @@ class Harness:
                 self.monkeypatch.setitem(names, "tile_for", choice)
         return entry
 
+    def check_interpreted(
+        self, site: Site, tile: tuple[int, int], dtype: torch.dtype, given: Sequence[Tensor]
+    ) -> None:
+        """Hold a site's kernels to the rule of error, run in the interpreter."""
+        self.check(self.interpreted(site, tile), site, dtype, given)
+
     def inputs(self, site: Site, sizes: Mapping[str, int], dtype: torch.dtype) -> list[Tensor]:
         """Return random arguments of the entry, representable in `dtype`, as float64 or ints."""
         generator = torch.Generator().manual_seed(7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,20 +96,16 @@ def inputs(site: Site, harness: Harness, dtype: torch.dtype) -> list[Tensor]:
     return harness.inputs(site, sizes, dtype)
 
 
-def check(case: Case, harness: Harness, dtype: torch.dtype) -> None:
-    site = case.site(harness)
-    entry = harness.interpreted(site, TILE)
-    harness.check(entry, site, dtype, inputs(site, harness, dtype))
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_float32(name: str, harness: Harness) -> None:
-    check(CASES[name], harness, torch.float32)
+    site, dtype = CASES[name].site(harness), torch.float32
+    harness.check_interpreted(site, TILE, dtype, inputs(site, harness, dtype))
 
 
 @pytest.mark.parametrize("name", HALF)
 def test_float16(name: str, harness: Harness) -> None:
-    check(CASES[name], harness, torch.float16)
+    site, dtype = CASES[name].site(harness), torch.float16
+    harness.check_interpreted(site, TILE, dtype, inputs(site, harness, dtype))
 
 
 def test_any_strides_and_tiles_and_every_run_give_the_same(harness: Harness) -> None:
@@ -121,6 +118,27 @@ def test_any_strides_and_tiles_and_every_run_give_the_same(harness: Harness) -> 
     lists = r.flip(-1).transpose(0, 1).contiguous().transpose(0, 1)
     again = harness.run(entry, [*turned, lists, gate], torch.float32)
     assert all(torch.equal(x, y) for x, y in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("name", ["by query", "by pair, query and key"])
+def test_pairs_are_sorted_only_for_gradients_of_keys(name: str, harness: Harness) -> None:
+    site = CASES[name].site(harness)
+    entry, given = harness.interpreted(site, TILE), inputs(site, harness, torch.float32)
+    q, k, v, *others = (x.float() if x.is_floating_point() else x for x in given)
+    learned = [x for x in (q, *others) if x.is_floating_point()]
+
+    def gradients(*wanted: Tensor) -> tuple[Tensor, ...]:
+        for x in (*learned, k, v):
+            x.requires_grad_(any(x is each for each in wanted))
+        out = entry(q, k, v, *others)
+        assert isinstance(out, Tensor)
+        return torch.autograd.grad(out.square().sum(), wanted)
+
+    every = gradients(*learned, k, v)
+    sorting = vars(sys.modules[entry.__module__])
+    harness.monkeypatch.delitem(sorting, "places_naming")
+    for x, y in zip(gradients(*learned), every, strict=False):
+        assert torch.equal(x, y)
 
 
 @pytest.mark.parametrize("number", [-1, 11])

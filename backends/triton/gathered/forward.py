@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attnc.backends.triton.forward import forward_kernel
+from attnc.backends.triton.forward import extra, forward_kernel, shared
 from attnc.backends.triton.gathered.problem import Gathered
 from attnc.backends.triton.gathered.tile import (
     keys_of,
@@ -16,7 +16,6 @@ from attnc.backends.triton.gathered.tile import (
     walks,
 )
 from attnc.backends.triton.kernel import KernelText
-from attnc.backends.triton.pieces import assigned, is_uneven, literal, only_kept
 from attnc.backends.triton.step import Step
 from attnc.backends.triton.streams import Stream
 
@@ -40,9 +39,9 @@ def _step(problem: Gathered, stream: Stream) -> Step:
         *(each.assigned(name) for name, each in problem.fractions.items()),
         rows_of_keys(problem, stream, "v", problem.width),
         *rule.adding(),
-        *_shared(stream),
+        *shared(stream),
         f"acc = {rule.carried} + weighed(p, v_tile)",
-        *_extra(stream),
+        *extra(stream, "added += weighed(extra, v_tile)"),
         *(_weights_by_slot(problem, stream) if problem.with_weights else []),
     ]
     given = ("i", "q_tile", k, v) if read else ("i", v)
@@ -64,24 +63,6 @@ def _step(problem: Gathered, stream: Stream) -> Step:
         masked=True,
         body=tuple(body),
     )
-
-
-def _shared(stream: Stream) -> Iterator[str]:
-    """Multiply weights as a post expression says."""
-    factor = literal(stream.share, "share")
-    if factor:
-        yield from assigned(stream.share, "share")
-        yield f"p = p * {factor}"
-        if is_uneven(stream.share):
-            yield only_kept("p")
-
-
-def _extra(stream: Stream) -> Iterator[str]:
-    """Add to weights what a post expression says, in a sum of its own."""
-    if stream.extra is not None:
-        yield stream.extra.assigned("extra")
-        yield "extra = tl.where(keep, extra, 0.0)"
-        yield "added += weighed(extra, v_tile)"
 
 
 def _weights_by_slot(problem: Gathered, stream: Stream) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import indent
 
 from attnc.backends.triton.gathered.forward import forward
 from attnc.backends.triton.gathered.keys import keys
@@ -10,6 +11,7 @@ from attnc.backends.triton.gathered.lists import lists_in_torch
 from attnc.backends.triton.gathered.problem import Gathered
 from attnc.backends.triton.gathered.queries import queries
 from attnc.backends.triton.gathered.reading import keys_name, reading
+from attnc.backends.triton.kernel import KernelText
 from attnc.backends.triton.launcher import choice, part_names, query_grid, recomputed, rest
 from attnc.backends.triton.layout import call, define, listing
 from attnc.backends.triton.operation import backward_arguments, gradients
@@ -64,9 +66,8 @@ def backward_launcher(problem: Gathered, site: Site) -> Iterator[str]:
         keys_kernel = keys(problem, stream)
         yield keys_kernel.definition()
         named = by_slot.names.tensors[keys_name(site, stream)].name
-        body += _of_keys(problem, stream, named)
-        body.append(keys_kernel.launch(_key_grid(stream)))
-    for number, name in enumerate(problem.learned):
+        body += _of_keys(problem, stream, named, keys_kernel)
+    for number, name in enumerate(problem.learned, len(problem.spared)):
         body += tensor_gradient(by_slot, slot_site, number, name)
     body.append(listing("return ", gradients(problem)))
     yield define(
@@ -86,20 +87,32 @@ def _in_order(problem: Gathered) -> Iterator[str]:
     yield from dict.fromkeys(lines)
 
 
-def _of_keys(problem: Gathered, stream: Stream, named: str) -> Iterator[str]:
-    """Yield statements that sort the pairs of a stream by key, and make room for gradients."""
-    k, v = stream.own("k"), stream.own("v")
+def _named(problem: Gathered, stream: Stream, named: str) -> Iterator[str]:
+    """Yield a statement for the lists of a stream, [b, h or 1, n, slots], as a tensor."""
     lists = problem.lists[problem.number(stream)]
     if lists.index:
         once = problem.names.tensors[once_name(lists.index)].name
         yield f"{named} = {once if lists.by_head else f'{once}[:, None]'}"
     else:
         yield call(f"{named} = {_lists_name(problem, stream)}", problem.names.arguments)
+
+
+def _of_keys(problem: Gathered, stream: Stream, named: str, kernel: KernelText) -> Iterator[str]:
+    """Yield statements for the gradients of k and v, if wanted: pairs are sorted by key first."""
+    k, v = stream.own("k"), stream.own("v")
     made = ", ".join(stream.own(name) for name in ("starts", "places"))
-    yield f"{made} = places_naming({named}, {k}.shape[2])"
-    yield f"grad_{k} = token_rows({k}, {problem.dim})"
-    yield f"grad_{v} = token_rows({v}, {problem.width})"
-    yield from choice(problem, "keys", f"{k}.shape[2]", None)
+    lists = [*_named(problem, stream, named)]
+    lines = [
+        *([] if stream.of_kind("pair") else lists),
+        f"{made} = places_naming({named}, {k}.shape[2])",
+        f"grad_{k} = token_rows({k}, {problem.dim})",
+        f"grad_{v} = token_rows({v}, {problem.width})",
+        *choice(problem, "keys", f"{k}.shape[2]", None),
+        kernel.launch(_key_grid(stream), depth=2),
+    ]
+    yield from lists if stream.of_kind("pair") else ()  # what is read by slot needs it, too
+    yield f"grad_{k}, grad_{v} = {k}.new_empty(0), {v}.new_empty(0)"
+    yield f"if wanted[{problem.number(stream)}]:\n" + indent("\n".join(lines), "    ")
 
 
 def _lists_name(problem: Gathered, stream: Stream) -> str:

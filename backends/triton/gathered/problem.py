@@ -79,6 +79,11 @@ class Gathered(Problem):
         return [*super().differentiable, *(["slot_weights"] if self.with_weights else [])]
 
     @property
+    def spared(self) -> list[tuple[str, ...]]:
+        """Keys and values of each source: without their gradients no pairs are sorted."""
+        return [(stream.own("k"), stream.own("v")) for stream in self.streams]
+
+    @property
     def box(self) -> int:
         """Slots that a tile must hold at once, a power of two; 0 where it may hold any number."""
         return 1 << (self.lists[0].slots - 1).bit_length() if self.fractions else 0

@@ -213,6 +213,11 @@ class Resident:
         return [name for name in self.results if name in needed]
 
     @property
+    def spared(self) -> list[tuple[str, ...]]:
+        """Inputs whose gradients are made together, and only where one of them is asked for."""
+        return []
+
+    @property
     def learned(self) -> list[str]:
         """Captured tensors that the loss reaches, by generated name in argument order."""
         return self.base.learned if self.has_slope else []

@@ -76,6 +76,11 @@ class Turned:
         return ["lse"]
 
     @property
+    def spared(self) -> list[tuple[str, ...]]:
+        """Inputs whose gradients are made together, and only where one of them is asked for."""
+        return []
+
+    @property
     def learned(self) -> list[str]:
         """Captured tensors that the loss reaches, by generated name in argument order."""
         return self.swapped.learned
