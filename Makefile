@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+OLDEST ?= .venv-oldest
 
-.PHONY: demo test lint types layers unit docs wheel kernels models gpu bench clean
+.PHONY: demo test lint types layers unit docs wheel kernels oldest models gpu bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python docs/examples/sentence_similarity.py
@@ -35,6 +36,10 @@ wheel: $(VENV)/.dev
 kernels: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.kernel_resources
 
+oldest: $(OLDEST)/.dev
+	$(OLDEST)/bin/pytest -n 2 --dist worksteal tests/backends tests/compiler
+	$(OLDEST)/bin/python -m benchmarks.kernel_resources 'cuda:90/bfloat16/64/*/1000' --table docs/kernels-3.6.csv
+
 models: $(VENV)/.dev
 	ATTNC_MODELS=all $(BIN)/pytest -n 2 tests/zoo/test_torch_tools.py
 	ATTNC_MODELS=all $(BIN)/pytest tests/zoo/test_zoo.py -k generated_kernels
@@ -61,5 +66,12 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/.demo
 
+$(OLDEST)/.dev: pyproject.toml tests/oldest.py
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) tests/oldest.py > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip setuptools
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[dev]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,13 +1,13 @@
 """What every generated kernel takes of every card, by cross compilation: docs/kernels.csv.
 
-    python -m benchmarks.kernel_resources [PATTERN] [--jobs 2] [--list]
+    python -m benchmarks.kernel_resources [PATTERN] [--jobs 2] [--list] [--table FILE]
 
 A job is one attention at one head dim and length, in one dtype, for one card; all its kernels are
 compiled as they would be there. PATTERN chooses jobs by name: `cuda:90/bfloat16/64/*`. Jobs whose
 kernels are as they were when they were last compiled, by a digest of their text and Triton's
-version, are not compiled again, so that a run which was cut short goes on where it ended. The exit
-code is 1 where a kernel is over its budget: spills, more shared memory than there is, no matrix
-instructions.
+version, are not compiled again, so that a run which was cut short goes on where it ended. Another
+Triton has a FILE of its own. The exit code is 1 where a kernel is over its budget: spills, more
+shared memory than there is, no matrix instructions.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import astuple, dataclass, fields
 from fnmatch import fnmatchcase
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from attnc.backends.triton.backend import TritonBackend
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.crosscompile import cross_compile, over_budget
 from attnc.backends.triton.resident import configs as resident
+from attnc.backends.triton.templates import reasons_against
 from attnc.compiler.emit.kernels_file import KernelFile
 from attnc.compiler.kernel import Site
 from attnc.compiler.sites import site_types
@@ -128,12 +130,20 @@ def jobs() -> Iterator[Job]:
                         yield job
 
 
-def shapes(target: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield every example with its sizes: by head dim, by what stays in a tile, by channels."""
-    for dim in DIMS:
-        yield from ((example.__name__, (dim,)) for example in examples.EXAMPLES)
-    yield from (("duplex", place) for place in resident.TILES[target])
-    yield from (("channels", (count,)) for count in CHANNELS)
+@cache
+def shapes(target: str) -> Sequence[tuple[str, tuple[int, ...]]]:
+    """Return every example with its sizes: by head dim, by what stays in a tile, by channels.
+
+    Head dims too wide for an example are left out, as no kernel is generated.
+    """
+    by_dim = [
+        (example.__name__, (dim,))
+        for dim in DIMS
+        for example in examples.EXAMPLES
+        if not reasons_against(example(dim), parse_target(target))
+    ]
+    resident_places = [("duplex", place) for place in resident.TILES[target]]
+    return [*by_dim, *resident_places, *(("channels", (count,)) for count in CHANNELS)]
 
 
 def _is_long(site: Site) -> bool:
@@ -159,34 +169,36 @@ def compiled(job: Job) -> list[Row]:
     ]  # fmt: skip
 
 
-def read() -> dict[Job, list[Row]]:
-    """Return the table, by job."""
+def read(table: Path = TABLE) -> dict[Job, list[Row]]:
+    """Return a table, by job."""
     found: dict[Job, list[Row]] = {}
-    if not TABLE.exists():
+    if not table.exists():
         return found
-    with TABLE.open(newline="", encoding="utf-8") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             row = Row(*(kind(line[name]) for name, kind in COLUMNS.items()))
             found.setdefault(row.job, []).append(row)
     return found
 
 
-def write(found: Mapping[Job, Sequence[Row]]) -> None:
-    """Write the table in one step, in an order of its own."""
+def write(found: Mapping[Job, Sequence[Row]], table: Path = TABLE) -> None:
+    """Write a table in one step, in an order of its own."""
     rows = sorted(
         (row for each in found.values() for row in each),
         key=lambda row: (row.target, row.dtype, row.example, row.job.sizes, row.length, row.kernel),
     )
-    draft = TABLE.with_suffix(".tmp")
+    draft = table.with_suffix(".tmp")
     with draft.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(COLUMNS)
         lines.writerows(astuple(row) for row in rows)
-    draft.replace(TABLE)
+    draft.replace(table)
 
 
-def run(wanted: Sequence[Job], known: dict[Job, list[Row]], processes: int) -> dict[str, str]:
-    """Compile jobs and write the table after each; return what failed to compile."""
+def run(
+    wanted: Sequence[Job], known: dict[Job, list[Row]], processes: int, table: Path = TABLE
+) -> dict[str, str]:
+    """Compile jobs and write a table after each; return what failed to compile."""
     failed: dict[str, str] = {}
     os.environ.pop("TRITON_INTERPRET", None)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
@@ -198,7 +210,7 @@ def run(wanted: Sequence[Job], known: dict[Job, list[Row]], processes: int) -> d
                 print(f"{job.name}: {failed[job.name]}", flush=True)
                 continue
             known[job] = done.result()
-            write(known)
+            write(known, table)
             wrong = [f"{row.kernel}: {row.over}" for row in known[job] if row.over]
             print(f"{job.name}: {'; '.join(wrong) or 'within budget'}", flush=True)
     return failed
@@ -212,15 +224,16 @@ def main() -> int:
     options.add_argument("pattern", nargs="?", default="*")
     options.add_argument("--jobs", type=int, default=2, help="processes at a time")
     options.add_argument("--list", action="store_true", help="print what would be compiled")
+    options.add_argument("--table", type=Path, default=TABLE, metavar="FILE", help="another table")
     asked = options.parse_args()
-    every, known = list(jobs()), read()
+    every, known = list(jobs()), read(asked.table)
     known = {job: known[job] for job in every if job in known}
     chosen = [job for job in every if fnmatchcase(job.name, asked.pattern)]
     wanted = [job for job in chosen if job not in known or known[job][0].digest != job.digest]
     if asked.list:
         print("\n".join(job.name for job in wanted))
         return 0
-    failed = run(wanted, known, asked.jobs)
+    failed = run(wanted, known, asked.jobs, asked.table)
     over = sum(bool(row.over) for job in chosen for row in known.get(job, ()))
     print(f"{len(chosen)} jobs, {len(wanted)} compiled, {len(failed)} failed, {over} over budget")
     return int(bool(failed or over))

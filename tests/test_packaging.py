@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.oldest import constraints
+
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("dsl", "compiler", "backends", "zoo")
 SOURCES = [
@@ -49,6 +51,14 @@ def test_the_version_stands_in_one_way() -> None:
 
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert settings["project"]["version"] == attnc.__version__
+
+
+def test_every_dependency_has_a_lowest_release() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    found = [*constraints(settings["project"]["dependencies"])]
+    assert {"torch==2.11.*", "triton==3.6.*; sys_platform == 'linux'"} <= {*found}
+    with pytest.raises(ValueError, match="lark<2 names no lowest release"):
+        [*constraints(["lark<2"])]
 
 
 def test_importing_and_checking_need_no_torch() -> None:

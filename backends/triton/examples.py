@@ -154,6 +154,13 @@ def competing(dim: int) -> Site:
     return replace(site, attention=attention)
 
 
+def squared(dim: int) -> Site:
+    """Return causal self attention by squares of its weights, which takes two walks over keys."""
+    site = causal(dim)
+    source = replace(site.attention.sources[0], post=make("mul", Weight(), Weight()))
+    return replace(site, attention=replace(site.attention, sources=(source,)))
+
+
 def _on_grid(dim: int, domain: Windows | Neighborhood) -> Site:
     distances = (
         make("sub", *(along(token, _GRID.queries, axis) for token in "ij")) for axis in range(2)
@@ -198,6 +205,6 @@ def channels(count: int) -> Site:
 
 EXAMPLES: tuple[Callable[[int], Site], ...] = (
     causal, causal_table, biased, shared_keys, gated, followed, windows, neighborhood, fading,
-    linear, chosen, sampled,
+    linear, chosen, sampled, competing, squared,
 )  # fmt: skip
 """By head dim; between them they have every kind of kernel, walk and tile."""

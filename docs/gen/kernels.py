@@ -7,7 +7,7 @@ import mkdocs_gen_files
 from attnc.compiler.floors import RATES, floors
 from attnc.compiler.plan_text import amount
 from attnc.compiler.targets import parse_target
-from benchmarks.kernel_resources import Job, Row, jobs, read, shapes
+from benchmarks.kernel_resources import TABLE, Job, Row, jobs, read, shapes
 
 HEAD = """# Kernels
 
@@ -36,6 +36,18 @@ def summary(found: dict[Job, list[Row]]) -> str:
         f"{there} of {len(every)} jobs are in the table, {len(rows)} kernels; "
         f"{over or 'none'} of them over budget.\n"
     )
+
+
+def elsewhere() -> Iterator[str]:
+    """Yield what other Tritons make of the same kernels, a sentence for each of their tables."""
+    for path in sorted(TABLE.parent.glob(f"{TABLE.stem}-*.csv")):
+        rows = [row for each in read(path).values() for row in each]
+        over = sum(bool(row.over) for row in rows)
+        triton = path.stem.removeprefix(f"{TABLE.stem}-")
+        yield (
+            f"Triton {triton} compiles {len(rows)} of these kernels; {over or 'none'} of them over "
+            f"budget (`docs/{path.name}`)."
+        )
 
 
 def table(rows: list[Row]) -> Iterator[str]:
@@ -67,6 +79,7 @@ with mkdocs_gen_files.open("reference/kernels.md", "w") as page:
     found = read()
     print(HEAD, file=page)
     print(summary(found), file=page)
+    print("\n\n".join(elsewhere()) + "\n", file=page)
     groups: dict[tuple[str, str], list[Row]] = {}
     for rows in found.values():
         groups.setdefault((rows[0].target, rows[0].dtype), []).extend(rows)

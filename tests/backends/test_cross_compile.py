@@ -64,6 +64,15 @@ def test_kernels_that_change_their_result_are_within_budget() -> None:
     assert {*compiled("cuda:90", 64, 1000, "followed")} == {"forward", "queries", "keys"}
 
 
+def test_kernels_of_competing_queries_are_within_budget() -> None:
+    turned = {"turned_forward", "turned_queries", "turned_keys"}
+    assert {*compiled("cuda:90", 64, 1000, "competing")} == {*turned, "weights_forward"}
+
+
+def test_kernels_that_walk_keys_twice_are_within_budget() -> None:
+    assert {*compiled("cuda:90", 64, 1000, "squared")} == {"forward", "queries", "keys"}
+
+
 @pytest.mark.parametrize("target", ["cuda:90", "hip:gfx942"])
 def test_resident_kernels_are_within_budget(target: str) -> None:
     made = compiled(target, 64, 1000, "duplex", 32)

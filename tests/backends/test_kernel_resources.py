@@ -14,7 +14,6 @@ import pytest
 from attnc.backends.triton import examples
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.dsl.version import VERSION
-from benchmarks import kernel_resources
 from benchmarks.kernel_resources import Job, Row, jobs, read, write
 
 ROOT = Path(__file__).parents[2]
@@ -68,18 +67,16 @@ def row(**changes: object) -> Row:
     return replace(known, **changes)  # type: ignore[arg-type]
 
 
-def test_the_table_is_read_as_it_was_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernel_resources, "TABLE", tmp_path / "kernels.csv")
-    assert read() == {}
+def test_the_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    table = tmp_path / "kernels.csv"
+    assert read(table) == {}
     rows = [row(), row(kernel="keys", spills=8, over="8 spill instructions"), row(sizes="64x32")]
     found = {each.job: [other for other in rows if other.job == each.job] for each in rows}
-    write(found)
-    first = kernel_resources.TABLE.read_bytes()
-    assert read() == found
-    write(dict(reversed(found.items())))
-    assert kernel_resources.TABLE.read_bytes() == first
+    write(found, table)
+    first = table.read_bytes()
+    assert read(table) == found
+    write(dict(reversed(found.items())), table)
+    assert table.read_bytes() == first
 
 
 def test_the_digest_changes_with_the_kernels() -> None:
