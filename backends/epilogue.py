@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from attnc.backends.formula import formula
@@ -10,14 +9,7 @@ from attnc.backends.torch_function import TorchFunction
 from attnc.backends.torch_scores import ScoreWriter
 from attnc.compiler.kernel import Site
 from attnc.dsl.attention import Result
-from attnc.dsl.scorelang import loads, simplify, text
-
-
-def beyond_result(site: Site) -> Iterator[str]:
-    """Yield why a kernel that gives the result as it is does not serve a site."""
-    tree = site.attention.epilogue
-    if tree is not None:
-        yield f"it gives the result as it is, not {text(simplify(tree))}"
+from attnc.dsl.scorelang import loads
 
 
 def without_epilogue(site: Site) -> Site:

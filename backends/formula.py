@@ -16,7 +16,12 @@ from attnc.dsl.attention import (
     Source,
     Unnormalised,
 )
-from attnc.dsl.attention_text import domain_text, normaliser_text, reduction_text
+from attnc.dsl.attention_text import (
+    domain_text,
+    normaliser_text,
+    prologue_text,
+    reduction_text,
+)
 from attnc.dsl.scorelang import fill, has_distance, simplify, text
 
 
@@ -25,6 +30,12 @@ def formula(attention: Attention) -> str:
 
     `[a; b]` stands for sources side by side along the keys.
     """
+    operands = (prologue_text(attention, each) for each in attention.prologues)
+    return _bare(attention) + "".join(f", where {each}" for each in operands)
+
+
+def _bare(attention: Attention) -> str:
+    """Return the formula of operands as they are multiplied."""
     if len(attention.sources) == 1:
         (source,) = attention.sources
         result = _read(attention, _score(source), "v") + domain_text(source)

@@ -138,9 +138,14 @@ class TorchFunction:
 
     def bind(self, stem: str, expression: str) -> str:
         """Add `name = expression` under a new name that begins with `stem`; return the name."""
-        name = self._unused(stem)
-        self.line(f"{name} = {expression}")
+        (name,) = self.bind_all((stem,), expression)
         return name
+
+    def bind_all(self, stems: Sequence[str], expression: str) -> list[str]:
+        """Add `first, second = expression` likewise; return the names."""
+        names = [self._unused(stem) for stem in stems]
+        self.line(f"{', '.join(names)} = {expression}")
+        return names
 
     def call(self, function: str, arguments: Sequence[str], ahead: str) -> str:
         """Return a call, with one argument to a line where it is too long after `ahead`."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from attnc.dsl.dims import Shape, Size
+from attnc.dsl.prologues import Prologue
 
 # The score and mask mini-language, typed --------------------------------------------------
 
@@ -477,6 +478,8 @@ class Attention:
             only source has no k operand (its type is that of the identity, [b, hk, m, m]).
         epilogue: float tree of `o`, an element of `out`, and of elements `t[b, h, i, c]` of tensors
             of its shape: what takes its place. It is recognised, not written in specs.
+        prologues: what q, or k of a source, is before it is multiplied, each operand at most once;
+            no expression loads the tensors that they read. Likewise recognised.
     """
 
     sources: tuple[Source, ...]
@@ -487,3 +490,4 @@ class Attention:
     renormalise: ScoreTree | None = None
     given: bool = False
     epilogue: ScoreTree | None = None
+    prologues: tuple[Prologue, ...] = ()

@@ -18,6 +18,7 @@ from attnc.dsl.attention import (
     Source,
     Unnormalised,
 )
+from attnc.dsl.prologues import Prologue
 from attnc.dsl.scorelang import allowed, simplify, slot_count, text
 
 
@@ -68,3 +69,14 @@ def reduction_text(attention: Attention, source: Source) -> str:
     rows, after = attention.renormalise, attention.epilogue
     post += "" if rows is None else f", renormalize = {text(simplify(rows))}"
     return post + ("" if after is None else f", then {text(simplify(after))}")
+
+
+def operand_name(attention: Attention, prologue: Prologue) -> str:
+    """Return what the operand of a prologue is called: `q`, `k`, or `k1` of several sources."""
+    return "k" if prologue.operand == "k0" and len(attention.sources) == 1 else prologue.operand
+
+
+def prologue_text(attention: Attention, prologue: Prologue) -> str:
+    """Return what an operand is before it is multiplied: `q is rotated(q, cos, sin)`."""
+    name = operand_name(attention, prologue)
+    return f"{name} is {prologue.text(name)}"

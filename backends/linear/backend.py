@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attnc.backends.epilogue import beyond_result
+from attnc.backends.bare import beyond_bare
 from attnc.backends.formula import beyond_products, formula
 from attnc.backends.linear import shared
 from attnc.backends.torch_function import TorchFunction, unknown_sizes
@@ -55,7 +55,7 @@ def _obstacles(site: Site) -> Iterator[str]:
     if not isinstance(attention.normaliser, (Unnormalised, Ratio)):
         yield "its weights are not a normalised exponential; it takes none and ratio"
     yield from beyond_products(site)
-    yield from beyond_result(site)
+    yield from beyond_bare(site)
     stored = [name for name in ("weights", "scores", "lse") if name in attention.outputs]
     if stored:
         yield f"it gives the output only, not {', '.join(stored)}"

@@ -12,6 +12,7 @@ from attnc.backends.formula import formula
 from attnc.backends.materialised.normalise import lse, normalised, softmax
 from attnc.backends.materialised.part import KEYS, QUERIES, Part
 from attnc.backends.materialised.post import Reduction
+from attnc.backends.prologue import applied
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.torch_scores import LONGEST, Kind, ScoreWriter
 from attnc.compiler.kernel import Site
@@ -59,6 +60,7 @@ class Generator:
 
     def source(self) -> str:
         """Return the text of the function."""
+        applied(self._function)
         for number in range(len(self._sources)):
             self._repeat_heads(number)
             self._take_keys(number)

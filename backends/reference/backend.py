@@ -56,6 +56,8 @@ def inline(site: Site) -> str | None:
     """Return plain attention to all keys as an expression with holes `{q} {k0} {v0}`."""
     if len(site.sources) > 1 or site.tensors or site.attention.outputs != ("out",):
         return None
+    if site.attention.prologues:
+        return None
     (source,), ((k, _),) = site.attention.sources, site.sources
     score = scaled_product(source.score)
     beyond = [*beyond_softmax(site), source.weight, allowed(source)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attnc.backends.epilogue import beyond_result
+from attnc.backends.bare import beyond_bare
 from attnc.backends.formula import beyond_softmax
 from attnc.backends.sdpa.generate import call, function, mask
 from attnc.backends.torch_function import unknown_sizes
@@ -36,7 +36,7 @@ def _obstacles(site: Site) -> Iterator[str]:
     if len(attention.sources) > 1:
         yield f"{len(attention.sources)} sources; it takes one"
     yield from beyond_softmax(site)
-    yield from beyond_result(site)
+    yield from beyond_bare(site)
     stored = [name for name in ("weights", "scores", "lse") if name in attention.outputs]
     if stored:
         yield f"it returns the output only, not {', '.join(stored)}"

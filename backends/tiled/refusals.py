@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from attnc.backends.epilogue import beyond_result
+from attnc.backends.bare import beyond_bare
 from attnc.backends.tiled.gathered import gathers
 from attnc.backends.tiled.heads import by_heads
 from attnc.backends.tiled.normalise import BY_COLUMN
@@ -21,7 +21,7 @@ def reasons_against(site: Site) -> list[str]:
     groups = by_heads(site)
     if groups:
         return [*dict.fromkeys(reason for group in groups for reason in reasons_against(group))]
-    return [*beyond_result(site), *_of_form(site), *_of_outputs(site), *_of_expressions(site)]
+    return [*beyond_bare(site), *_of_form(site), *_of_outputs(site), *_of_expressions(site)]
 
 
 def _of_form(site: Site) -> Iterator[str]:

@@ -22,6 +22,7 @@ from attnc.backends.triton.operator import operators, plain_kernel
 from attnc.backends.triton.passes import template as several
 from attnc.backends.triton.pieces import is_uneven
 from attnc.backends.triton.problem import Problem
+from attnc.backends.triton.prologue import made_ahead
 from attnc.backends.triton.resident import grouped, template
 from attnc.backends.triton.resident.problem import Resident
 from attnc.backends.triton.streams import Stream
@@ -110,8 +111,9 @@ def _parts(site: Site, targets: Sequence[Target], with_plain: bool) -> tuple[Ope
     kernels = [*_kernels(problem, site, targets)]
     return problem, [
         *shared.called(shared.FUNCTIONS, kernels),
-        *shared.of_boundary(problem, with_plain),
+        *shared.of_boundary(problem, with_plain, bool(site.attention.prologues)),
         *dict.fromkeys(kernels),
+        *([made_ahead(site, problem.private("ahead"))] if site.attention.prologues else []),
     ]
 
 

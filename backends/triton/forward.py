@@ -66,7 +66,21 @@ class Wide:
 def _wide(problem: Problem) -> Wide:
     """Return how steps hold columns; what follows the sums may need them in one tile."""
     columns = whole if problem.summed or problem.adds or problem.epilogue else least
-    return Wide(columns(problem.dim), columns(problem.width))
+    return Wide((whole if problem.ahead else columns)(problem.dim), columns(problem.width))
+
+
+def _read(problem: Problem, columns: Columns, tensor: str, head: str, rows: str) -> list[str]:
+    """Return statements that read rows of q or k as they are multiplied."""
+    tile, ahead = f"{tensor[0]}_tile", problem.ahead.get(tensor)
+    if ahead is None:
+        return columns.loaded(tile, tensor, head, rows)
+    return [ahead.called(tile, head, rows)]
+
+
+def _of_keys(problem: Problem, stream: Stream, reads_k: bool) -> tuple[str, ...]:
+    """Return tensors and strides that reading keys takes besides k."""
+    ahead = problem.ahead.get(stream.own("k"))
+    return tuple(ahead.used) if ahead is not None and reads_k else ()
 
 
 def _step(problem: Problem, stream: Stream) -> Step:
@@ -98,7 +112,9 @@ def _step(problem: Problem, stream: Stream) -> Step:
         ),
         coordinate="i",
         strided=(k, v) if reads_k else (v,),
-        sizes=(*key_sizes(stream, held), *of_stream(stream)),
+        sizes=(
+            *key_sizes(stream, held), *of_stream(stream), *_of_keys(problem, stream, reads_k)
+        ),
         constants=constants(stream),
         formulas=formulas,
         names=problem.names,
@@ -123,7 +139,9 @@ def _first_step(problem: Problem, stream: Stream) -> Step:
         state=rule.state,
         coordinate="i",
         strided=k,
-        sizes=(*key_sizes(stream, held), *of_stream(stream)),
+        sizes=(
+            *key_sizes(stream, held), *of_stream(stream), *_of_keys(problem, stream, bool(k))
+        ),
         constants=constants(stream),
         formulas=formulas,
         names=problem.names,
@@ -143,7 +161,7 @@ def _scores(problem: Problem, stream: Stream, formulas: tuple[Formula, ...]) -> 
     yield from walked(stream, "j", "cols", m)
     if _reads_k(stream, formulas):
         columns = _wide(problem).keys
-        yield from columns.loaded("k_tile", k, key_head(stream, held), "near")
+        yield from _read(problem, columns, k, key_head(stream, held), "near")
         yield from columns.over("qk", "q_tile", "k_tile")
     yield from axes(stream, formulas, held)
     yield from scores(stream)
@@ -195,6 +213,7 @@ def forward_kernel(
     used = used.union({problem.group} - {""}, *(each.used for each in walks))
     used |= captures(each for stream in problem.streams for each in (stream.weight, stream.sink))
     used |= problem.epilogue.used if problem.epilogue else set()
+    used |= problem.ahead["q"].used if "q" in problem.ahead else set()
     doc = "One tile of queries against all its keys."
     contiguous = [*problem.parts, *problem.statistics, *problem.results[1:]]
     outputs = dict.fromkeys(["out", *contiguous])
@@ -209,7 +228,7 @@ def _body(
     problem: Problem, steps: list[Step], walks: list[Walk], first: Sequence[Step], wide: Wide
 ) -> Iterator[str]:
     yield from query_tile(problem.blocks, problem.group, walks)
-    yield from wide.keys.loaded("q_tile", "q", problem.held.h, "i")
+    yield from _read(problem, wide.keys, "q", problem.held.h, "i")
     if problem.summed:
         yield from _summed(problem, steps, walks)
     else:

@@ -30,6 +30,7 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     """Yield the sources of the forward kernel and of its launcher."""
     functions, kernel = forward(problem)
     yield from (read_function(problem, site, *read) for read in reads_of(problem, site).items())
+    yield from (each.definition() for each in problem.ahead.values())
     yield from functions
     yield kernel.definition()
     kept = [f"{name}=None" for name in part_names(problem)] + ["keep"] * bool(problem.epilogue)
@@ -37,6 +38,7 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
         "batch, heads, n, _ = q.shape",
         f"out = token_rows(q, {problem.width})",
         *rest(problem),
+        *_views(problem),
         *copies(problem, site, problem.streams),
         *_routes(problem, backward=False),
         *choice(problem, "forward", _rows(problem), problem.blocks),
@@ -91,6 +93,13 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
         problem.private("launch_backward"), backward_arguments(problem),
         "Launch the backward kernels.", body, decorator="",
     )  # fmt: skip
+
+
+def _views(problem: Problem) -> Iterator[str]:
+    """Yield statements that give tables of rotations the axes of the rows they turn."""
+    for name, ahead in problem.ahead.items():
+        heads, rows = ("heads", "n") if name == "q" else (f"{name}.shape[1]", f"{name}.shape[2]")
+        yield from ahead.views(heads, rows)
 
 
 def part_names(problem: Problem) -> list[str]:

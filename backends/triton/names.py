@@ -111,12 +111,16 @@ class Names:
 
     def spread(self, tensor: str, over: str) -> str:
         """Add a copy of a captured tensor over `pairs` or the like; return what trees call it."""
-        name = f"{self.tensors[tensor].name}_{over}"
-        taken = {each.name for each in self.tensors.values()}
-        while name in taken:
-            name += "_"
+        name = self._free(f"{self.tensors[tensor].name}_{over}")
         self.tensors[name] = Captured(name, name, (), "float", spread=True)
         return name
+
+    def view(self, tensor: str, operand: str) -> Captured:
+        """Add a view of a captured tensor by the rows of an operand, and return it."""
+        found = self.tensors[tensor]
+        name = self._free(f"{found.name}_of_{operand}")
+        self.tensors[name] = Captured(name, name, (), found.dtype)
+        return self.tensors[name]
 
     def host(self, name: str) -> str:
         """Return the launcher's expression for a size argument."""
@@ -133,6 +137,12 @@ class Names:
         ]
         chosen = set(used)
         return [each for each in (*order, *self._hosts) if each in chosen]
+
+    def _free(self, name: str) -> str:
+        taken = {each.name for each in self.tensors.values()}
+        while name in taken:
+            name += "_"
+        return name
 
     def _written(self, recipe: Recipe) -> str:
         match recipe:

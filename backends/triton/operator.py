@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from textwrap import indent, wrap
 
 from attnc.backends.epilogue import after, without_epilogue
 from attnc.backends.formula import formula
+from attnc.backends.prologue import before, operands_ahead, without_prologues
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.triton.layout import SKIP, WIDTH, call, define, listing, settled
 from attnc.backends.triton.operation import (
@@ -32,11 +33,21 @@ def plain_kernel(fallback: Backend, problem: Operation, site: Site) -> Kernel:
     outputs = _plain_results(problem)
     attention = replace(site.attention, outputs=outputs)
     plain = replace(site, name=problem.private("plain"), attention=attention)
-    if attention.epilogue is None:
-        return fallback.build(plain, Target("cpu"))
-    before = without_epilogue(replace(plain, name=problem.private("before")))
-    made = fallback.build(before, Target("cpu"))
-    return replace(made, source=f"{made.source.rstrip()}\n\n\n{after(plain, before)}")
+    return _around(fallback, problem, plain)
+
+
+def _around(fallback: Backend, problem: Operation, site: Site) -> Kernel:
+    """Build a site: what the fallback builds, with what stands before and behind around it."""
+    if site.attention.prologues:
+        inner = without_prologues(replace(site, name=problem.private("bare")))
+        text = before(site, inner, problem.private("ahead"))
+    elif site.attention.epilogue is not None:
+        inner = without_epilogue(replace(site, name=problem.private("before")))
+        text = after(site, inner)
+    else:
+        return fallback.build(site, Target("cpu"))
+    made = _around(fallback, problem, inner)
+    return replace(made, source=f"{made.source.rstrip()}\n\n\n{text}")
 
 
 def operators(
@@ -55,7 +66,7 @@ def operators(
     yield from _fakes(problem)
     if with_plain:
         yield _cpu(problem)
-    yield from _autograd(problem, namespace, with_plain)
+    yield from _autograd(problem, site, namespace, with_plain)
     yield _registration(problem, namespace, with_plain)
     yield _entry(problem, site, namespace)
 
@@ -89,15 +100,19 @@ def _cpu(problem: Operation) -> str:
     return _host(problem, "cpu", _arguments(problem), "The result on the CPU.", lines)
 
 
-def _autograd(problem: Operation, namespace: str, with_plain: bool) -> Iterator[str]:
+def _autograd(problem: Operation, site: Site, namespace: str, with_plain: bool) -> Iterator[str]:
     inputs = "*inputs[:-1]" if problem.beside else "*inputs"
     keep = [call("ctx.save_for_backward", [inputs, *_saved(problem)])]
     doc = "Keep what the backward pass needs."
     yield _host(problem, "save", ["ctx", "inputs", "output"], doc, keep)
-    names = problem.names.arguments
+    names = [*problem.names.arguments]
     grads = [f"grad_{name}" for name in problem.results]
     passed = [*map(_dense, problem.differentiable), "*ctx.saved_tensors"]
     lines = [_on_the_cpu(problem)] if with_plain else []
+    ahead = _Ahead(problem, site) if site.attention.prologues else None
+    if ahead is not None:
+        lines += ahead.once_more()
+        passed[-1:] = [*names, *problem.saved]
     if optional(problem):
         needed = (_needed(names.index(group[0]), len(group)) for group in optional(problem))
         lines.append(f"wanted = [{', '.join(needed)}]")
@@ -105,8 +120,55 @@ def _autograd(problem: Operation, namespace: str, with_plain: bool) -> Iterator[
     lines.append(call(f"grads = {_found(namespace, problem.private('backward_op'))}", passed))
     lines.append(listing("", gradients(problem), " = grads"))
     returned = [_returned(problem, name) for name in _arguments(problem)]
+    if ahead is not None:
+        lines.append(ahead.through())
+        returned = [
+            f"grad_{name}" if name in ahead.given else each
+            for name, each in zip(_arguments(problem), returned, strict=True)
+        ]
     lines.append(listing("return ", returned))
     yield _host(problem, "backward", ["ctx", *grads], "Gradients of all arguments.", lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """What autograd's function for the operator does about q and k before they are multiplied."""
+
+    problem: Operation
+    site: Site
+
+    @property
+    def operands(self) -> list[str]:
+        """Names of the operands that become something else."""
+        return self.given[: len(self.site.attention.prologues)]
+
+    @property
+    def given(self) -> list[str]:
+        """Names of what the function ahead of the kernels takes."""
+        own = dict(
+            zip(TorchFunction(self.site).parameters, self.problem.names.arguments, strict=True)
+        )
+        return [own[name] for name in operands_ahead(self.site)]
+
+    def once_more(self) -> list[str]:
+        """Return statements that put in the place of operands what the kernels multiply."""
+        names, given = self.problem.names.arguments, self.given
+        places = ", ".join(str(names.index(name)) for name in given)
+        passed = [self.problem.private("ahead"), f"[{', '.join(given)}]", "needed"]
+        operands = self.operands
+        return [
+            listing("", [*names, *self.problem.saved], " = ctx.saved_tensors"),
+            f"needed = [ctx.needs_input_grad[place] for place in ({places})]",
+            call("given, made = once_more", passed),
+            f"{', '.join(operands)}{',' * (len(operands) == 1)} = [x.detach() for x in made]",
+        ]
+
+    def through(self) -> str:
+        """Return the statement that takes gradients of operands through what made them."""
+        grads = [f"grad_{name}" for name in self.operands]
+        passed = ["given", "needed", "made", f"[{', '.join(grads)}]"]
+        made = ", ".join(f"grad_{name}" for name in self.given)
+        return call(f"{made} = gradients_of", passed)
 
 
 def _dense(result: str) -> str:

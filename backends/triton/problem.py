@@ -10,6 +10,7 @@ from attnc.backends.triton.epilogue import Epilogue, epilogue_of
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.names import Names
 from attnc.backends.triton.orientation import HEADS_BY_KEYS, QUERIES_BY_KEYS, Orientation
+from attnc.backends.triton.prologue import Ahead, aheads
 from attnc.backends.triton.reader import read_streams
 from attnc.backends.triton.routes import Derived
 from attnc.backends.triton.rules import LateSoftmax, Rule, rule_of
@@ -36,6 +37,7 @@ class Problem:
         summed: whether each source is normalised alone and the results are added.
         with_lse: whether lse is a result of the entry.
         epilogue: what becomes of the result, if anything.
+        ahead: operands that become something else as they are read -> what reads them.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Problem:
     summed: bool
     with_lse: bool
     epilogue: Epilogue | None
+    ahead: Mapping[str, Ahead]
 
     @property
     def held(self) -> Orientation:
@@ -229,9 +232,10 @@ def digest(
     assert rule is not None, "refused before"
     group = _group(site, streams)
     after = epilogue_of(attention.epilogue, names, width, _held(group).h)
+    ahead = aheads(site, names)
     return Problem(
         site.name, names, dim, width, streams, turned, tuple(derived), rule, group, summed,
-        with_lse, after,
+        with_lse, after, ahead,
     )  # fmt: skip
 
 

@@ -54,6 +54,17 @@ def load_rows(
     return tl.load(at, mask=columns < WIDTH, other=0.0)
 '''
 
+LOAD_AT = '''\
+@jit
+def load_at(x, b, h, rows, columns, strides, WIDTH: tl.constexpr = None):
+    """Read columns of rows of x[b, h] in float32, in any order; 0 from WIDTH on, if given."""
+    row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
+    at = row + columns[None, :].to(tl.int64) * strides[3]
+    if WIDTH is None:
+        return tl.load(at).to(tl.float32)
+    return tl.load(at, mask=columns[None, :] < WIDTH, other=0.0).to(tl.float32)
+'''
+
 STORE_ROWS = '''\
 @jit
 def store_rows(
@@ -243,25 +254,56 @@ def plain_gradients(plain, inputs, needed, grads):
     return tuple(next(found) if need else None for need in needed)
 '''
 
+ONCE_MORE = '''\
+def once_more(function, inputs, needed):
+    """Copies of inputs that autograd follows, and what a function makes of them.
+
+    It works in float32, as kernels do: what they rounded is rounded here in the same way.
+    """
+    dtype = inputs[0].dtype
+    with torch.enable_grad():
+        pairs = zip(inputs, needed, strict=True)
+        given = [x.detach().requires_grad_(need) for x, need in pairs]
+        made = function(*(x.to(torch.promote_types(dtype, torch.float32)) for x in given))
+        made = made if isinstance(made, tuple) else (made,)
+        return given, [x.to(dtype) for x in made]
+'''
+
+GRADIENTS_OF = '''\
+def gradients_of(given, needed, made, grads):
+    """Gradients of inputs from those of what was made; None where none are needed."""
+    sought = [x for x, need in zip(given, needed, strict=True) if need]
+    reached = [(x, grad) for x, grad in zip(made, grads, strict=True) if x.requires_grad]
+    found = iter(())
+    if reached:
+        xs, of_xs = zip(*reached, strict=True)
+        found = iter(torch.autograd.grad(xs, sought, of_xs, allow_unused=True))
+    return [next(found) if need else None for need in needed]
+'''
+
 FUNCTIONS = (
     TOKEN_ROWS, BY_QUERY, CARD_OF, TILE_FOR, DOT_PRECISION, READ_GRADIENT, ONCE, ROWS_NAMING,
     PLACES_NAMING,
-    BY_PAIR, BY_OFFSET, OFFSET_SUMS, IMPORTS, PLACE, PLACE_BLOCK, LOAD_ROWS, STORE_ROWS, LOAD_LSE,
+    BY_PAIR, BY_OFFSET, OFFSET_SUMS, IMPORTS, PLACE, PLACE_BLOCK, LOAD_ROWS, LOAD_AT, STORE_ROWS,
+    LOAD_LSE,
 )  # fmt: skip
 """Sources to choose from: functions of the host, then of the device."""
 
 _NAME = re.compile(r"^def (\w+)\(", re.M)
 
 
-def of_boundary(operation: Operation, with_plain: bool) -> Iterator[str]:
+def of_boundary(operation: Operation, with_plain: bool, changed: bool = False) -> Iterator[str]:
     """Yield sources of functions that operators call.
 
     Args:
         operation: whose operators.
         with_plain: whether there is a plain implementation.
+        changed: whether operands become something else before they are multiplied.
     """
     if operation.learned:
         yield IF_WANTED
+    if changed:
+        yield from (ONCE_MORE, GRADIENTS_OF)
     if with_plain:
         yield from (RELAID, PLAIN_GRADIENTS)
 

@@ -8,7 +8,7 @@ them by one of these.
 
 from __future__ import annotations
 
-from attnc.backends.epilogue import beyond_result, without_epilogue
+from attnc.backends.bare import bare, beyond_bare
 from attnc.backends.triton import refusals
 from attnc.backends.triton.gathered import choice as lists
 from attnc.backends.triton.gathered import problem as gathered
@@ -28,8 +28,9 @@ from attnc.compiler.kernel import Site, Target
 def reasons_against(site: Site, target: Target) -> list[str]:
     """Return why no template computes a site on a target; none where one does."""
     of_target = [*refusals.of_target(target)]
-    if site.attention.epilogue is not None:
-        beyond = [] if _by_tiles(without_epilogue(site)) else [*beyond_result(site)]
+    inner = bare(site)
+    if inner != site:
+        beyond = [] if _by_tiles(inner) else [*beyond_bare(site)]
         return [*of_target, *beyond, *refusals.reasons_against(site)]
     if lists.has_lists(site):
         return [*of_target, *lists.reasons_against(site)]

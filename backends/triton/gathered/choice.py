@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from attnc.backends.epilogue import beyond_result
+from attnc.backends.bare import beyond_bare
 from attnc.backends.formula import beyond_weights
 from attnc.backends.triton.gathered.lists import listed
 from attnc.backends.triton.refusals import of_expressions, of_outputs, of_shapes, of_weights
@@ -29,7 +29,7 @@ def has_lists(site: Site) -> bool:
 
 def reasons_against(site: Site) -> list[str]:
     """Return why a site with lists of keys is not computed; none where it is."""
-    found = [*_of_weights(site), *beyond_weights(site), *beyond_result(site)]
+    found = [*_of_weights(site), *beyond_weights(site), *beyond_bare(site)]
     found += [*of_shapes(site), *of_outputs(site), *of_expressions(site)]
     for source in site.attention.sources:
         found += _of_source(source)

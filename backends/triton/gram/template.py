@@ -26,6 +26,8 @@ def reasons_against(site: Site) -> Iterator[str]:
         return
     if site.attention.epilogue is not None:
         yield "what follows the result of wide rows stands apart"
+    if site.attention.prologues:
+        yield "what becomes of wide rows before they are multiplied stands apart"
     ((k, v),) = site.sources
     counts = (site.q.shape[2], k.shape[2])
     known = [count for count in counts if isinstance(count, int) and count <= MOST]

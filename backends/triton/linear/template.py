@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attnc.backends.epilogue import beyond_result
+from attnc.backends.bare import beyond_bare
 from attnc.backends.formula import formula
 from attnc.backends.triton import shared
 from attnc.backends.triton.linear import shared as of_sums
@@ -35,7 +35,7 @@ def reasons_against(site: Site) -> Iterator[str]:
     """Yield why sums over keys are not taken first, of a site that is linear."""
     (source,), ((k, _),) = site.attention.sources, site.sources
     found = parts_of(site)
-    yield from beyond_result(site)
+    yield from beyond_bare(site)
     if isinstance(source.domain, Causal):
         if source.domain.offset != 0 or k.shape[2] != site.q.shape[2]:
             yield "a causal sum takes as many keys as queries, and no offset"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from attnc.backends.bare import bare
 from attnc.backends.triton.rules import affine, with_weight
 from attnc.backends.triton.turned.sites import is_swappable, needed, reading, swapped
 from attnc.compiler.kernel import Site
@@ -47,7 +48,7 @@ class Pass:
 def passes(site: Site) -> tuple[Pass, ...]:
     """Return the attentions that a site is; nothing where it is none of these kinds."""
     attention = site.attention
-    if attention.epilogue is not None:  # it would be of one of them
+    if bare(site) != site:  # what else there is would be of one of them
         return ()
     if is_swappable(site) and "received" in attention.outputs:
         return tuple(_received(site))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attnc.backends.epilogue import beyond_result
+from attnc.backends.bare import beyond_bare
 from attnc.backends.formula import beyond_tiles
 from attnc.backends.torch_function import unknown_sizes
 from attnc.backends.triton.configs import CAPABILITIES
@@ -44,7 +44,7 @@ def _serves(site: Site, keys: bool) -> bool:
 
 def reasons_against(site: Site) -> list[str]:
     """Return why the template does not compute a site; none where it does, and had better."""
-    found = [*_of_shapes(site), *beyond_result(site)]
+    found = [*_of_shapes(site), *beyond_bare(site)]
     if not found:
         found += [*_of_weights(site), *_of_expressions(site)]
     if not found and site.attention.normaliser == SoftmaxKeys():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from attnc.backends.bare import bare
 from attnc.backends.torch_function import site_trees
 from attnc.backends.triton.rules import with_weight
 from attnc.compiler.kernel import Site
@@ -96,7 +97,7 @@ def turned_sites(site: Site) -> tuple[Site, Site] | None:
         of weights exp(s - lse), of which the forward pass alone is needed.
     """
     attention = site.attention
-    over_queries = attention.normaliser == SoftmaxQueries() and attention.epilogue is None
+    over_queries = attention.normaliser == SoftmaxQueries() and bare(site) == site
     if not over_queries or not is_swappable(site):
         return None
     ((_, v),) = site.sources
