@@ -20,12 +20,10 @@ from attnc.backends.triton.linear import template as linear
 from attnc.backends.triton.operation import Operation
 from attnc.backends.triton.operator import operators, plain_kernel
 from attnc.backends.triton.passes import template as several
-from attnc.backends.triton.pieces import is_uneven
 from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.prologue import made_ahead
 from attnc.backends.triton.resident import grouped, template
 from attnc.backends.triton.resident.problem import Resident
-from attnc.backends.triton.streams import Stream
 from attnc.backends.triton.templates import (
     by_passes,
     by_rows,
@@ -131,30 +129,11 @@ def _tiled(
 ) -> Iterator[str]:
     widest = max(problem.dim, problem.width)
     yield from problem.shared()
-    yield tile_table(problem.private("tiles"), targets, widest, _is_heavy(problem), problem.kinds)
-    yield from _functions(problem)
+    yield tile_table(problem.private("tiles"), targets, widest, problem.heavy, problem.kinds)
+    yield from problem.device_functions()
     yield from forward_launcher(problem, site)
     if backward:
         yield from backward_launcher(problem, site)
-
-
-def _is_heavy(problem: Problem) -> bool:
-    """Say whether gradients of a pair take more than the score's own and a number."""
-    return any(
-        is_uneven(stream.slope) or stream.post_slope or stream.late for stream in problem.streams
-    )
-
-
-def _functions(problem: Problem) -> Iterator[str]:
-    formulas = (each.definition for stream in problem.faces() for each in stream.formulas())
-    yield from dict.fromkeys(filter(None, formulas))
-    yield from dict.fromkeys(each for s in problem.faces() for each in _token_functions(s))
-
-
-def _token_functions(stream: Stream) -> Iterator[str]:
-    if stream.blocks is not None:
-        for side in (stream.blocks.own, stream.blocks.seen):
-            yield from side.tokens.definitions
 
 
 def _packing(problem: Problem, target: Target) -> Iterator[str]:

@@ -6,7 +6,7 @@ memory within the card's limit, tensor cores in use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
 
@@ -106,6 +106,19 @@ def tile_table(
         heavy: whether a pair takes more registers than a scaled product and a term added to it.
         kinds: of kernels that the site has.
     """
+    lines = [
+        "# Per kernel: rows of q and of k in a tile, warps and stages, by the number of rows that",
+        f"# tiles are spread over; on {', '.join(map(str, targets))} and elsewhere.",
+        f"{name} = {{",
+        *tile_rows(kinds, targets, dim, heavy),
+    ]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def tile_rows(
+    kinds: Iterable[str], targets: Sequence[Target], dim: int, heavy: bool
+) -> Iterator[str]:
+    """Yield the lines of the table for some kinds of kernels; see `tile_table`."""
     listed = {str(target): tiles_for(target, dim) for target in targets}
     if heavy:
         listed = {
@@ -113,18 +126,12 @@ def tile_table(
             for target, tiles in listed.items()
         }
     safe = safe_tiles(dim)
-    lines = [
-        "# Per kernel: rows of q and of k in a tile, warps and stages, by the number of rows that",
-        f"# tiles are spread over; on {', '.join(listed)} and elsewhere.",
-        f"{name} = {{",
-    ]
     for kind in kinds:
-        lines.append(f'    "{kind}": {{')
+        yield f'    "{kind}": {{'
         for target, tiles in listed.items():
-            lines.append(f"        {CAPABILITIES[target]}: {_row(tiles[kind])},")
-        lines.append(f"        None: {_row(safe[kind])},")
-        lines.append("    },")
-    return "\n".join([*lines, "}"]) + "\n"
+            yield f"        {CAPABILITIES[target]}: {_row(tiles[kind])},"
+        yield f"        None: {_row(safe[kind])},"
+        yield "    },"
 
 
 def _heavier(tiles: Tiles, own: Mapping[str, Tile]) -> Tiles:

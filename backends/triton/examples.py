@@ -132,6 +132,16 @@ def chosen(dim: int) -> Site:
     return replace(site, attention=replace(site.attention, sources=(source,)))
 
 
+def joint(dim: int) -> Site:
+    """Return the same beside 128 keys that all queries see, up to the widest that tiles fit."""
+    dim = min(dim, 128)
+    site = chosen(dim)
+    shared = TensorType((BATCH, HEADS, 128, dim))
+    sources = (*site.attention.sources, Source(All(), _scaled(dim)))
+    attention = replace(site.attention, sources=sources)
+    return replace(site, attention=attention, sources=(*site.sources, (shared, shared)))
+
+
 def sampled(dim: int) -> Site:
     """Return distances to the 16 keys around a centre of each query and head, corners mixed."""
     centre = Load("centre", (Coordinate("b"), Coordinate("h"), Coordinate("i")))
@@ -205,6 +215,6 @@ def channels(count: int) -> Site:
 
 EXAMPLES: tuple[Callable[[int], Site], ...] = (
     causal, causal_table, biased, shared_keys, gated, followed, windows, neighborhood, fading,
-    linear, chosen, sampled, competing, squared,
+    linear, chosen, joint, sampled, competing, squared,
 )  # fmt: skip
 """By head dim; between them they have every kind of kernel, walk and tile."""

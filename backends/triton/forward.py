@@ -44,7 +44,7 @@ from attnc.backends.triton.tiles import Walk, over_keys, walk
 
 def forward(problem: Problem) -> tuple[list[str], KernelText]:
     """Return the device functions of the forward kernel, and the kernel itself."""
-    steps = [_step(problem, stream) for stream in problem.streams]
+    steps = [step(problem, stream) for stream in problem.streams]
     walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
     first = [_first_step(problem, stream) for stream in problem.streams] if problem.late else []
     kernel = forward_kernel(problem, steps, walks, first, _wide(problem))
@@ -65,7 +65,7 @@ class Wide:
 
 def _wide(problem: Problem) -> Wide:
     """Return how steps hold columns; what follows the sums may need them in one tile."""
-    columns = whole if problem.summed or problem.adds or problem.epilogue else least
+    columns = whole if problem.undivided else least
     return Wide((whole if problem.ahead else columns)(problem.dim), columns(problem.width))
 
 
@@ -83,7 +83,8 @@ def _of_keys(problem: Problem, stream: Stream, reads_k: bool) -> tuple[str, ...]
     return tuple(ahead.used) if ahead is not None and reads_k else ()
 
 
-def _step(problem: Problem, stream: Stream) -> Step:
+def step(problem: Problem, stream: Stream) -> Step:
+    """Return what adds a tile of keys."""
     k, v = stream.own("k"), stream.own("v")
     rule, held, wide = problem.rule, problem.held, _wide(problem)
     shares = [stream.late] if stream.late else [stream.share, stream.extra]
@@ -199,6 +200,7 @@ def forward_kernel(
     walks: list[Walk],
     first: Sequence[Step] = (),
     wide: Wide | None = None,
+    constants: Sequence[str] = (),
 ) -> KernelText:
     """Return the kernel that walks the keys of each stream step by step.
 
@@ -207,6 +209,7 @@ def forward_kernel(
         steps: one for each stream; `walks` likewise.
         first: steps of a walk before, where weights must be known before they are summed.
         wide: how steps hold columns: each tile in one part unless stated.
+        constants: of steps besides the rows of tiles and what blocks take.
     """
     wide = wide or Wide(whole(problem.dim), whole(problem.width))
     used = {"heads", "n"}.union(*(step.used for step in (*first, *steps)))
@@ -220,7 +223,7 @@ def forward_kernel(
     return kernel_text(
         problem, "forward", doc, problem.inputs, outputs, contiguous, used,
         _body(problem, steps, walks, first, wide),
-        (*block_constants(problem.streams), *(["KEEP"] if problem.epilogue else [])),
+        (*block_constants(problem.streams), *constants, *(["KEEP"] if problem.epilogue else [])),
     )  # fmt: skip
 
 

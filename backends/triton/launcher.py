@@ -40,8 +40,8 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
         *rest(problem),
         *_views(problem),
         *copies(problem, site, problem.streams),
-        *_routes(problem, backward=False),
-        *choice(problem, "forward", _rows(problem), problem.blocks),
+        *routes(problem, backward=False),
+        *choice(problem, "forward", rows_of_tiles(problem), problem.blocks),
         kernel.launch(query_grid(problem)),
         f"return {', '.join(problem.results)}",
     ]
@@ -57,35 +57,25 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     yield from functions
     yield kernel.definition()
     body = ["batch, heads, n, _ = q.shape", *recomputed(problem)]
-    body += [*copies(problem, site, problem.faces()), *_routes(problem, backward=True)]
+    body += [*copies(problem, site, problem.faces()), *routes(problem, backward=True)]
     body += [f"{name} = by_query(q)" for name in problem.deltas]
-    rows = [each for each in problem.terms() if each.kind == "row"]
-    body += [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
+    body += row_sums(problem)
     beside = problem.epilogue.outputs if problem.epilogue else []
     body += [f"{name} = token_rows(q, {problem.width})" for name in beside]
     body += [
         f"grad_q = token_rows(q, {problem.dim})",
-        *choice(problem, "queries", _rows(problem), problem.blocks),
+        *choice(problem, "queries", rows_of_tiles(problem), problem.blocks),
         kernel.launch(query_grid(problem)),
     ]
     if "grad_result" in beside:
         body.append("grad_out = grad_result  # that of the result before what followed it")
-    for stream in problem.turned:
-        functions, kernel = keys(problem, stream)
-        yield from functions
-        yield kernel.definition()
-        body += _keys_launch(problem, stream, kernel.launch(_key_grid(problem, stream)))
-    for stream in problem.streams:
-        if stream.of_kind("pair"):
-            pair_kernel = pairs(problem, stream)
-            yield pair_kernel.definition()
-            launched = pair_kernel.launch("parts * tiles", depth=2)
-            body += _pairs_launch(problem, stream, launched)
-        if stream.of_kind("offset"):
-            offset_kernel = offsets(problem, stream)
-            yield offset_kernel.definition()
-            launched = offset_kernel.launch("parts * heads * diagonals", depth=2)
-            body += _offsets_launch(problem, stream, launched)
+    for sources, lines in (
+        *(of_keys(problem, stream) for stream in problem.turned),
+        *(of_pairs(problem, stream) for stream in problem.streams if stream.of_kind("pair")),
+        *(of_offsets(problem, stream) for stream in problem.streams if stream.of_kind("offset")),
+    ):
+        yield from sources
+        body += lines
     for number, name in enumerate(problem.learned):
         body += tensor_gradient(problem, site, number, name)
     body.append(listing("return ", gradients(problem)))
@@ -100,6 +90,12 @@ def _views(problem: Problem) -> Iterator[str]:
     for name, ahead in problem.ahead.items():
         heads, rows = ("heads", "n") if name == "q" else (f"{name}.shape[1]", f"{name}.shape[2]")
         yield from ahead.views(heads, rows)
+
+
+def row_sums(problem: Problem) -> list[str]:
+    """Return statements that make room for gradients by query."""
+    rows = [each for each in problem.terms() if each.kind == "row"]
+    return [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
 
 
 def part_names(problem: Problem) -> list[str]:
@@ -128,7 +124,7 @@ def choice(problem: Problem, kind: str, length: str, blocks: Blocks | None) -> l
     return [chosen, f"pack = max(1, {rows} // {slots})"]
 
 
-def _routes(problem: Problem, backward: bool) -> list[str]:
+def routes(problem: Problem, backward: bool) -> list[str]:
     """Return statements that bring indices into the forms that kernels read."""
     name = {each.tensor: problem.names.tensors[each.tensor].name for each in problem.derived}
     lines = []
@@ -144,7 +140,7 @@ def _routes(problem: Problem, backward: bool) -> list[str]:
 
 def query_grid(problem: Problem) -> str:
     """Return the number of tiles of queries."""
-    heads, tiles = "heads", f"triton.cdiv({_rows(problem)}, block_i)"
+    heads, tiles = "heads", f"triton.cdiv({rows_of_tiles(problem)}, block_i)"
     if problem.group:
         heads = f"{problem.streams[0].own('k')}.shape[1]"
     if problem.blocks is not None:
@@ -152,7 +148,7 @@ def query_grid(problem: Problem) -> str:
     return f"batch * {heads} * {tiles}"
 
 
-def _rows(problem: Problem) -> str:
+def rows_of_tiles(problem: Problem) -> str:
     """Return the number of rows of q that tiles are taken from."""
     return fill("n * {a}", problem.names.host(problem.group)) if problem.group else "n"
 
@@ -185,6 +181,27 @@ def recomputed(problem: Problem) -> list[str]:
     made += [f"{name} = by_query(q)" for name in problem.statistics]
     arguments = [*problem.names.arguments, *part_names(problem)]
     return [*made, call(problem.private("launch"), arguments)]
+
+
+def of_keys(problem: Problem, stream: Stream) -> tuple[list[str], list[str]]:
+    """Return sources and statements for the gradients of k and v of a stream as keys see it."""
+    functions, kernel = keys(problem, stream)
+    lines = _keys_launch(problem, stream, kernel.launch(_key_grid(problem, stream)))
+    return [*functions, kernel.definition()], lines
+
+
+def of_pairs(problem: Problem, stream: Stream) -> tuple[list[str], list[str]]:
+    """Return sources and statements for what scores read by query and key."""
+    kernel = pairs(problem, stream)
+    lines = _pairs_launch(problem, stream, kernel.launch("parts * tiles", depth=2))
+    return [kernel.definition()], lines
+
+
+def of_offsets(problem: Problem, stream: Stream) -> tuple[list[str], list[str]]:
+    """Return sources and statements for what scores read by the distance of query and key."""
+    kernel = offsets(problem, stream)
+    launched = kernel.launch("parts * heads * diagonals", depth=2)
+    return [kernel.definition()], _offsets_launch(problem, stream, launched)
 
 
 def _keys_launch(problem: Problem, stream: Stream, launched: str) -> list[str]:
@@ -249,7 +266,7 @@ def _if_wanted(problem: Problem, terms: Sequence[Term], lines: Sequence[str]) ->
     reached = {load.tensor for each in terms for load in each.reads}
     wanted = [
         f"wanted[{number}]"
-        for number, name in enumerate(problem.learned)
+        for number, name in enumerate(problem.learned, len(problem.spared))
         if name in {problem.names.tensors[tensor].name for tensor in reached}
     ]
     return f"if {' or '.join(wanted)}:\n" + indent("\n".join(lines), "    ")

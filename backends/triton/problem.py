@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnc.backends.triton.configs import KINDS
@@ -10,6 +10,7 @@ from attnc.backends.triton.epilogue import Epilogue, epilogue_of
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.names import Names
 from attnc.backends.triton.orientation import HEADS_BY_KEYS, QUERIES_BY_KEYS, Orientation
+from attnc.backends.triton.pieces import is_uneven
 from attnc.backends.triton.prologue import Ahead, aheads
 from attnc.backends.triton.reader import read_streams
 from attnc.backends.triton.routes import Derived
@@ -119,6 +120,16 @@ class Problem:
         return any(stream.extra for stream in self.streams)
 
     @property
+    def heavy(self) -> bool:
+        """Whether gradients of a pair take more than the score's own and a number."""
+        return any(each.post_slope or each.late or is_uneven(each.slope) for each in self.streams)
+
+    @property
+    def undivided(self) -> bool:
+        """Whether sums have all their columns in one tile, for what follows them."""
+        return bool(self.summed or self.adds or self.epilogue)
+
+    @property
     def results(self) -> list[str]:
         """What the operator gives: `out`, then what is for its backward pass."""
         if self.summed:
@@ -189,6 +200,14 @@ class Problem:
         """Return the streams from both sides, those that look alike once."""
         return tuple({id(each): each for each in (*self.streams, *self.turned)}.values())
 
+    def device_functions(self) -> list[str]:
+        """Return sources of device functions for formulas and tokens, each once."""
+        formulas = (each.definition for stream in self.faces() for each in stream.formulas())
+        blocks = [each.blocks for each in self.faces() if each.blocks is not None]
+        sides = (side for each in blocks for side in (each.own, each.seen))
+        tokens = (each for side in sides for each in side.tokens.definitions)
+        return list(dict.fromkeys((*filter(None, formulas), *tokens)))
+
     def shared(self) -> list[str]:
         """Return sources of device functions from the table of functions, each once."""
         each = (block for s in self.faces() for f in s.formulas() for block in f.shared)
@@ -199,7 +218,7 @@ class Problem:
 def digest(
     site: Site,
     reserved: frozenset[str] = frozenset(),
-    listed: bool = False,
+    listed: Container[int] = (),
     by_offset: bool = False,
 ) -> Problem:
     """Prepare a site.
@@ -207,7 +226,7 @@ def digest(
     Args:
         site: as the planner sees it.
         reserved: names that a template uses itself, besides those that all do.
-        listed: whether each query has a list of keys, which `j` and `slot_j` run over.
+        listed: sources of which each query has a list of keys, that `j` and `slot_j` run over.
         by_offset: whether what scores read by `i - j` alone is laid out so.
 
     Raises:
@@ -220,7 +239,7 @@ def digest(
     )
     by_source = list(walks(site))
     facing = [
-        read_streams(site, names, number, summed, each, listed, by_offset)
+        read_streams(site, names, number, summed, each, number in listed, by_offset)
         for number, each in enumerate(by_source)
     ]
     derived = dict.fromkeys(made for each in by_source if each for made in each.derived)

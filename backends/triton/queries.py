@@ -48,7 +48,7 @@ def queries(problem: Problem) -> tuple[list[str], KernelText]:
 
     It runs before the other backward kernels and leaves `delta` for them.
     """
-    steps = [_step(problem, stream) for stream in problem.streams]
+    steps = [step(problem, stream) for stream in problem.streams]
     walks = [walk(over_keys(stream), stream, problem.names) for stream in problem.streams]
     first = [_delta_step(problem, stream) for stream in problem.streams] if problem.late else []
     kernel = queries_kernel(problem, steps, walks, first=first)
@@ -87,7 +87,8 @@ def _delta_step(problem: Problem, stream: Stream) -> Step:
     )  # fmt: skip
 
 
-def _step(problem: Problem, stream: Stream) -> Step:
+def step(problem: Problem, stream: Stream) -> Step:
+    """Return what adds a tile of keys to the gradient of q."""
     k, v, m = (stream.own(name) for name in ("k", "v", "m"))
     slopes: Slopes = {f"{each.buffer}_slope": each.by_pair for each in stream.of_kind("row")}
     if problem.late_slope is None:
@@ -128,6 +129,7 @@ def queries_kernel(
     walks: list[Walk],
     kept: Sequence[str] = (),
     first: Sequence[Step] = (),
+    constants: Sequence[str] = (),
 ) -> KernelText:
     """Return the kernel that walks the keys of each stream step by step.
 
@@ -136,6 +138,7 @@ def queries_kernel(
         steps: one for each stream; `walks` likewise.
         kept: buffers that steps write besides.
         first: steps of a walk before, which find delta.
+        constants: of steps besides the rows of tiles and what blocks take.
     """
     terms = [each for each in problem.terms() if each.kind == "row"]
     by_rows = problem.rule.centred and not first
@@ -160,7 +163,7 @@ def queries_kernel(
         contiguous=[*lse, *grads[1:], *sums_kept, *kept],
         used=used,
         body=_body(problem, steps, walks, first),
-        constants=block_constants(problem.streams),
+        constants=(*block_constants(problem.streams), *constants),
     )
 
 

@@ -33,7 +33,7 @@ def reasons_against(site: Site) -> list[str]:
         *_of_late(site),
         *of_outputs(site),
         *of_expressions(site),
-        *_of_routes(site),
+        *of_routes(site),
     ]
 
 
@@ -169,7 +169,8 @@ def of_expressions(site: Site) -> Iterator[str]:
         yield "scores are real; a captured tensor is complex"
 
 
-def _of_routes(site: Site) -> Iterator[str]:
+def of_routes(site: Site) -> Iterator[str]:
+    """Yield why regions that an index names are not walked."""
     for source, found in zip(site.attention.sources, walks(site), strict=True):
         if _is_routed(source) and found is None:
             yield "regions that an index names are walked one by one, with nothing read by pair"

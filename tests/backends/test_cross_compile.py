@@ -86,6 +86,10 @@ def test_kernels_of_gathered_rows_are_within_budget(target: str, example: str) -
     assert {*made} == {*gathered.KINDS}
 
 
+def test_lists_beside_tiles_of_keys_are_within_budget() -> None:
+    assert {*compiled("cuda:80", 64, 1000, "joint")} == {"forward", "queries", "keys0", "keys1"}
+
+
 def compiled(target: str, dim: int, length: int, example: str, *others: int) -> Iterable[str]:
     """Return the names of the kernels of an example, all of them within their budget."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

@@ -26,6 +26,9 @@ INPUTS = {
     "q": "[b, 2, n, 16]", "k": "[b, 2, m, 16]", "v": "[b, 2, m, 16]",
     "q1": "[b, 2, n, 12]", "k1": "[b, 1, m, 12]", "v1": "[b, 1, m, 20]",
     "k2": "[b, 2, p, 16]", "v2": "[b, 2, p, 16]",
+    "q3": "[b, 2, 20, 16]", "k3": "[b, 2, 20, 16]", "v3": "[b, 2, 20, 16]",
+    "q4": "[b, 2, n, 130]", "k4": "[b, 2, m, 130]", "near": "[b, 20, 3] int",
+    "corner": "[2, 3, 5]", "regions": "[b, 5, 2] int",
     "r": "[b, n, 6] int", "by_head": "[b, 2, n, 5] int", "nothing": "[b, n, 0] int",
     "any": "[b, n, c] int",
     "sink": "[2]", "heat": "[2]", "gain": "[b, n]", "gate": "[b, 2, m]", "spread": "[2, n, m]",
@@ -85,14 +88,33 @@ CASES = {
                         "source(k2, v2, domain = routed(by_head), score = qk * 0.5)]"),
     "a sum": Case("join = sum", streams="q, [source(k, v, domain = routed(r), weight = heat[h]), "
                   "source(k2, v2, domain = routed(r))]"),
+    "any number of keys": Case("score = qk + gate[b, h, j]", "any"),
+    "beside all of others": Case(streams="q, [source(k, v, domain = routed(r)), source(k2, v2)]"),
+    "beside shared keys": Case(
+        "outputs = [lse]", streams="q1, [source(k1, v1, domain = causal), "
+        "source(k1, v1, domain = routed(by_head), score = qk * heat[h])]",
+    ),
+    "beside tables": Case(streams="q, [source(k, v, domain = routed(r), "
+        "score = qk * gain[b, i] + gate[b, h, j], mask = pad[b, j]), "
+        "source(k, v, score = qk + spread[h, i, j], mask = pad[b, j], post = w * gate[b, h, j])]"),
+    "beside a table, sigmoid": Case(
+        "normalize = sigmoid", streams="q, [source(k2, v2, domain = band(3, 2)), "
+        "source(k, v, domain = routed(any), score = qk + table[h, i - j + 12])]"),
+    "beside windows": Case(streams="q3, [source(k3, v3, domain = neighborhood(3, grid=[4, 5]), "
+        "score = qk + corner[h, iy - jy + 1, ix - jx + 2]), "
+        "source(k3, v3, domain = routed(near))]"),
+    "beside regions": Case(streams="q3, [source(k3, v3, domain = routed(near)), source(k3, v3, "
+        "domain = routed(regions, regions=[1, 5], grid=[4, 5]))]"),
+    "a sum with all": Case("join = sum", streams="q, [source(k, v, weight = heat[h]), "
+        "source(k2, v2, domain = routed(r), weight = heat[h])]"),
 }  # fmt: skip
-HALF = ["by head, masked", "distance", "add", "table"]
+HALF = ["by head, masked", "distance", "add", "table", "beside tables"]
 
 
 def inputs(site: Site, harness: Harness, dtype: torch.dtype) -> list[Tensor]:
     """Return arguments; masks of the first element of a batch leave nothing."""
     masked = any(type_.dtype == "bool" for type_ in site.tensors)
-    sizes = {"b": 1 + masked, "n": 19, "m": 11, "p": 6}
+    sizes = {"b": 1 + masked, "n": 19, "m": 11, "p": 6, "c": 7}
     return harness.inputs(site, sizes, dtype)
 
 
@@ -155,13 +177,15 @@ def test_a_number_that_no_key_has_is_an_error(number: int, harness: Harness) -> 
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        (Case(index="any"), "how many keys an index names must be a number at compile time"),
         (Case("post = w * exp(-l1(q, k))"), "a post expression reads l1(q, k)"),
         (Case("normalize = softmax(queries)"), "softmax(queries) compares more than the keys"),
         (Case("outputs = [weights]"), "weights are asked for"),
         (Case("outputs = [received]"), "does not give received"),
-        (Case(streams="q, [source(k, v, domain = routed(r)), source(k2, v2)]"),
-         "a source without a list of keys is beside one with"),
+        (Case(streams="q, [source(k, v, domain = routed(r)), "
+                      "source(k2, v2, score = -l1(q, k))]"),
+         "multiplied by tile; it reads l1(q, k)"),
+        (Case(streams="q4, [source(k4, k4, domain = routed(r)), source(k4, k4)]"),
+         "lists beside tiles of keys fit head dims up to 128; here is 130"),
         (Case(streams="q, [source(k, v, domain = per_heads(routed(r), all))]"),
          "domains differ between heads"),
     ],
@@ -177,6 +201,8 @@ def test_the_plan_says_what_it_does(harness: Harness) -> None:
     reasons = TritonBackend().can(CASES["by query"].site(harness), TARGET).reasons
     assert "the rows of its own 6 keys" in reasons[0]
     assert "no atomics" in reasons[1]
+    reasons = TritonBackend().can(CASES["beside all of others"].site(harness), TARGET).reasons
+    assert "multiplied by tile in the same pass" in reasons[1]
 
 
 @pytest.mark.gpu

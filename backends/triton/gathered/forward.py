@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attnc.backends.triton.forward import extra, forward_kernel, shared
+from attnc.backends.triton.forward import extra, forward_kernel, shared, step
 from attnc.backends.triton.gathered.problem import Gathered
 from attnc.backends.triton.gathered.tile import (
     keys_of,
@@ -22,8 +22,12 @@ from attnc.backends.triton.streams import Stream
 
 def forward(problem: Gathered) -> tuple[list[str], KernelText]:
     """Return the device functions of the forward kernel, and the kernel itself."""
-    steps = [_step(problem, stream) for stream in problem.streams]
-    return [each.definition() for each in steps], forward_kernel(problem, steps, walks(problem))
+    steps = [
+        (_step if stream.tag in problem.lists else step)(problem, stream)
+        for stream in problem.streams
+    ]
+    kernel = forward_kernel(problem, steps, walks(problem), constants=problem.constants)
+    return [each.definition() for each in steps], kernel
 
 
 def _step(problem: Gathered, stream: Stream) -> Step:
@@ -59,7 +63,7 @@ def _step(problem: Gathered, stream: Stream) -> Step:
         constants=(),
         formulas=(*formulas, *problem.fractions.values()),
         names=problem.names,
-        block="BLOCK_J",
+        block=problem.block,
         masked=True,
         body=tuple(body),
     )

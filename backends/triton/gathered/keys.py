@@ -31,7 +31,7 @@ def keys(problem: Gathered, stream: Stream) -> KernelText:
         inputs=[*needed, "grad_out", *kept, *lists],
         outputs=[f"grad_{k}", f"grad_{v}"],
         contiguous=[*kept, *lists],
-        used={"heads", "n", *key_sizes(stream, QUERIES_BY_SLOTS)},
+        used={"heads", "n", *key_sizes(stream, QUERIES_BY_SLOTS), *problem.sizes(stream)},
         body=_body(problem, stream),
     )
 
@@ -59,7 +59,7 @@ def _body(problem: Gathered, stream: Stream) -> Iterator[str]:
 def _one_head(problem: Gathered, stream: Stream) -> Iterator[str]:
     """Go through the pairs of one head of q."""
     m, starts = stream.own("m"), stream.own("starts")
-    by_head = problem.lists[problem.number(stream)].by_head
+    by_head = problem.lists[stream.tag].by_head
     yield f"lists = {'b * heads + h' if by_head else 'b'}"
     yield f"run = {starts} + lists * ({m} + 1) + j"
     yield f"start = tl.load(run, mask=j < {m}, other=0)"

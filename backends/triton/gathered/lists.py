@@ -22,6 +22,7 @@ from attnc.dsl.attention import (
     ScoreTree,
     Source,
 )
+from attnc.dsl.dims import Size
 from attnc.dsl.scorelang import coordinates, make, reaches, size_tree
 from attnc.dsl.scorelang.grids import AXES, along
 from attnc.dsl.scorelang.ranges import Interval
@@ -36,14 +37,14 @@ class Listed:
 
     Attributes:
         key: int tree of `b h i slot`, below 0 where a slot holds none.
-        slots: of each query.
+        slots: of each query, a number unless an index tells it.
         index: the captured tensor that launchers put in order first; empty for none.
         meaning: for docstrings.
         places: parts of `key` by name: the position of a slot along each axis.
     """
 
     key: ScoreTree
-    slots: int
+    slots: Size
     index: str
     meaning: str
     places: tuple[tuple[str, ScoreTree], ...] = ()
@@ -55,13 +56,12 @@ class Listed:
 
 
 def listed(source: Source) -> Listed | None:
-    """Return the lists of a source; none where keys stand in none, or their number is unknown."""
+    """Return the lists of a source; none where keys stand in none, or the size of a box is open."""
     match source.domain:
         case RoutedKeys(index, chosen):
             places = (*index.indices, Coordinate("i"), SLOT)
             key = Load(once_name(index.tensor), places, "int")
-            if isinstance(chosen, int):
-                return Listed(key, chosen, index.tensor, "Keys that the index names")
+            return Listed(key, chosen, index.tensor, "Keys that the index names")
         case Sampled():
             return _box(source.domain)
     return None
@@ -128,7 +128,9 @@ def key_function(
     for axis, place in lists.places:
         printer.assign(place, axis)
     printer.assign(lists.key, "key")
-    body = [*printer.lines, f"exists = (slot < {lists.slots}) & (key >= 0)"]
+    slots = names.size(lists.slots)
+    printer.used |= {slots} - {str(lists.slots)}
+    body = [*printer.lines, f"exists = (slot < {slots}) & (key >= 0)"]
     used = (each for each in "bh" if each in printer.used)
     arguments = (*used, *names.ordered(printer.used))
     doc = f"{lists.meaning}: the key in a slot of a query, length for none."

@@ -1,4 +1,7 @@
-"""A site as the template of gathered rows sees it: streams whose keys stand in lists."""
+"""A site as the template of gathered rows sees it: streams whose keys stand in lists.
+
+Streams without lists may stand beside them; those are as in the template of tiles by tiles.
+"""
 
 from __future__ import annotations
 
@@ -48,14 +51,14 @@ class Gathered(Problem):
     """All that the template needs of a site.
 
     Attributes:
-        lists: of the keys of each stream.
-        functions: which tell them in kernels.
+        lists: of the keys of a stream, by its tag; streams without any are tiled.
+        functions: which tell them in kernels, likewise.
         fractions: of the centre, which mix corners, by name; none where they do not.
         with_weights: whether slot_weights are a result of the entry.
     """
 
-    lists: tuple[Listed, ...]
-    functions: tuple[KeyFunction, ...]
+    lists: Mapping[str, Listed]
+    functions: Mapping[str, KeyFunction]
     fractions: Mapping[str, Formula]
     with_weights: bool
 
@@ -67,7 +70,7 @@ class Gathered(Problem):
     @property
     def fakes(self) -> Mapping[str, str]:
         """Result -> expression of an empty one."""
-        shape = f"*q.shape[:3], {self.lists[0].slots}"
+        shape = f"*q.shape[:3], {self.slots(self.gathered[0])}"
         return {
             **super().fakes,
             "slot_weights": f"torch.empty({shape}, dtype=q.dtype, device=q.device)",
@@ -81,12 +84,39 @@ class Gathered(Problem):
     @property
     def spared(self) -> list[tuple[str, ...]]:
         """Keys and values of each source: without their gradients no pairs are sorted."""
-        return [(stream.own("k"), stream.own("v")) for stream in self.streams]
+        return [(stream.own("k"), stream.own("v")) for stream in self.gathered]
+
+    @property
+    def gathered(self) -> list[Stream]:
+        """Streams whose keys stand in lists."""
+        return [stream for stream in self.streams if stream.tag in self.lists]
+
+    @property
+    def tiled(self) -> list[Stream]:
+        """Streams without lists, as queries see them."""
+        return [stream for stream in self.streams if stream.tag not in self.lists]
+
+    @property
+    def block(self) -> str:
+        """The constant that says how many slots a tile has."""
+        return "SLOTS" if self.tiled else "BLOCK_J"
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Constants of kernels over queries besides the rows of tiles."""
+        return ("SLOTS",) if self.tiled else ()
+
+    @property
+    def undivided(self) -> bool:
+        """Always: rows of slots are read whole."""
+        return True
 
     @property
     def box(self) -> int:
         """Slots that a tile must hold at once, a power of two; 0 where it may hold any number."""
-        return 1 << (self.lists[0].slots - 1).bit_length() if self.fractions else 0
+        slots = [each.slots for each in self.lists.values()]
+        most = max(each for each in slots if isinstance(each, int)) if self.fractions else 0
+        return 1 << (most - 1).bit_length() if most else 0
 
     @property
     def seen(self) -> list[str]:
@@ -102,13 +132,18 @@ class Gathered(Problem):
         """None: gradients of scores are kept by pair, those of `qk`."""
         return None
 
-    def number(self, stream: Stream) -> int:
-        """Return which of the streams one is."""
-        return next(at for at, each in enumerate(self.streams) if each is stream)
+    def slots(self, stream: Stream) -> str:
+        """Return how many slots a query has: a number, or what kernels call it."""
+        return self.names.size(self.lists[stream.tag].slots)
 
-    def slots(self, stream: Stream) -> int:
-        """Return how many slots a query has."""
-        return self.lists[self.number(stream)].slots
+    def slots_on_host(self, stream: Stream) -> str:
+        """Return the same for launchers."""
+        slots = self.slots(stream)
+        return slots if slots.isdigit() else self.names.host(slots)
+
+    def sizes(self, stream: Stream) -> set[str]:
+        """Return the name of how many slots a query has, where it is no number."""
+        return {name for name in (self.slots(stream),) if not name.isdigit()}
 
     def kept(self, stream: Stream) -> list[str]:
         """Return buffers [b, h, n, slots] that the gradients of k and v are summed up from."""
@@ -127,21 +162,24 @@ def toward(stream: Stream) -> list[str]:
 
 
 def prepare(site: Site) -> Gathered:
-    """Prepare a site, of which all sources have lists.
+    """Prepare a site, of which some sources have lists.
 
     Raises:
         Unknown: a size that scores need cannot be told from the tensors' shapes.
     """
-    lists = tuple(found for source in site.attention.sources if (found := listed(source)))
     attention = site.attention
-    base = digest(_of_all(site), RESERVED, listed=True)
-    names, shapes = base.names, dict(zip(site.attention.tensors, site.tensors, strict=True))
-    for each in (each for each in lists if each.index):
+    by_source = {at: found for at, each in enumerate(attention.sources) if (found := listed(each))}
+    base = digest(_of_all(site), RESERVED, by_source)
+    names, shapes = base.names, dict(zip(attention.tensors, site.tensors, strict=True))
+    for each in (each for each in by_source.values() if each.index):
         names.derive(once_name(each.index), each.index, "once", shapes[each.index].shape)
-    functions = tuple(
-        key_function(base.private(stream.own("key")), each, names, stream.ranges)
-        for stream, each in zip(base.streams, lists, strict=True)
-    )
+    lists = {base.streams[at].tag: each for at, each in by_source.items()}
+    functions = {
+        stream.tag: key_function(
+            base.private(stream.own("key")), lists[stream.tag], names, stream.ranges
+        )
+        for stream in base.streams if stream.tag in lists
+    }  # fmt: skip
     of_head = replace(base, group="")  # queries of several heads share no keys
     made = Gathered(
         **{each.name: getattr(of_head, each.name) for each in fields(of_head)},
@@ -166,6 +204,8 @@ def _of_all(site: Site) -> Site:
 
 
 def _with_slots(source: Source) -> Source:
+    if listed(source) is None:
+        return source
     place = slot(source.domain)
 
     def change(part: ScoreTree) -> ScoreTree:

@@ -29,16 +29,19 @@ from attnc.backends.triton.gradient import (
 from attnc.backends.triton.kernel import KernelText
 from attnc.backends.triton.orientation import Orientation
 from attnc.backends.triton.pieces import literal, times
-from attnc.backends.triton.queries import queries_kernel
+from attnc.backends.triton.queries import queries_kernel, step
 from attnc.backends.triton.step import Step
 from attnc.backends.triton.streams import Slope, Stream
 
 
 def queries(problem: Gathered) -> tuple[list[str], KernelText]:
     """Return the device functions and the kernel."""
-    steps = [_step(problem, stream) for stream in problem.streams]
-    kept = [name for stream in problem.streams for name in problem.by_slot(stream)]
-    kernel = queries_kernel(problem, steps, walks(problem), kept)
+    steps = [
+        (_step if stream.tag in problem.lists else step)(problem, stream)
+        for stream in problem.streams
+    ]
+    kept = [name for stream in problem.gathered for name in problem.by_slot(stream)]
+    kernel = queries_kernel(problem, steps, walks(problem), kept, constants=problem.constants)
     return [each.definition() for each in steps], kernel
 
 
@@ -79,7 +82,7 @@ def _step(problem: Gathered, stream: Stream) -> Step:
         constants=(),
         formulas=(*computed, *problem.fractions.values()),
         names=problem.names,
-        block="BLOCK_J",
+        block=problem.block,
         masked=True,
         body=tuple(body),
     )  # fmt: skip

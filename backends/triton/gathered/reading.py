@@ -23,23 +23,33 @@ def reading(problem: Gathered, site: Site) -> tuple[Problem, Site]:
     [b, h or 1, n, slots], below 0 for none. Pairs without a key do not exist.
     """
     batch, heads, length, _ = site.q.shape
-    attention, sources, types, streams = site.attention, [], [], []
-    for stream, lists in zip(problem.streams, problem.lists, strict=True):
+    attention, types, streams = site.attention, [], []
+    sources, operands = [*attention.sources], [*site.sources]
+    for number, stream in enumerate(problem.streams):
+        lists = problem.lists.get(stream.tag)
+        if lists is None:
+            streams.append(stream)
+            continue
         key = _key_in_slot(keys_name(site, stream), lists)
-        sources.append(Source(All(), Constant(0.0), make("ge", key, Constant(0))))
+        sources[number] = Source(All(), Constant(0.0), make("ge", key, Constant(0)))
+        operands[number] = _of_slots(*site.sources[number], lists)
         shape = (batch, heads if lists.by_head else 1, length, lists.slots)
         types.append(TensorType(shape, "int"))
         streams.append(replace(stream, terms=tuple(_by_slot(stream.terms, key))))
-    added = (keys_name(site, stream) for stream in problem.streams)
+    added = (keys_name(site, stream) for stream in problem.gathered)
     changed = replace(
         site,
         attention=replace(
             attention, sources=tuple(sources), tensors=(*attention.tensors, *added)
         ),
-        sources=tuple(_of_slots(site, problem)),
+        sources=tuple(operands),
         tensors=(*site.tensors, *types),
     )  # fmt: skip
-    return replace(problem, names=Names(changed, RESERVED), streams=tuple(streams)), changed
+    read = replace(
+        problem, name=problem.private("listed"), names=Names(changed, RESERVED),
+        streams=tuple(streams),
+    )  # fmt: skip
+    return read, changed
 
 
 def keys_name(site: Site, stream: Stream) -> str:
@@ -55,10 +65,9 @@ def _key_in_slot(name: str, lists: Listed) -> Load:
     return Load(name, (Coordinate("b"), head, Coordinate("i"), Coordinate("j")), "int")
 
 
-def _of_slots(site: Site, problem: Gathered) -> Iterator[tuple[TensorType, TensorType]]:
-    """Yield k and v with as many keys as a query has slots."""
-    for (k, v), lists in zip(site.sources, problem.lists, strict=True):
-        yield replace(k, shape=(*k.shape[:2], lists.slots, *k.shape[3:])), v
+def _of_slots(k: TensorType, v: TensorType, lists: Listed) -> tuple[TensorType, TensorType]:
+    """Return k and v with as many keys as a query has slots."""
+    return replace(k, shape=(*k.shape[:2], lists.slots, *k.shape[3:])), v
 
 
 def _by_slot(terms: tuple[Term, ...], key: Load) -> Iterator[Term]:

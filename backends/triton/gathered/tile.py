@@ -9,7 +9,7 @@ from attnc.backends.triton.gathered.problem import Gathered
 from attnc.backends.triton.orientation import Orientation
 from attnc.backends.triton.pieces import kept, key_head, key_sizes, only_kept, padded
 from attnc.backends.triton.streams import Stream
-from attnc.backends.triton.tiles import Loop, Walk
+from attnc.backends.triton.tiles import Loop, Walk, over_keys, walk
 from attnc.dsl.scorelang import has_distance, has_dot
 
 QUERIES_BY_SLOTS = Orientation(
@@ -28,18 +28,22 @@ def rows_of(tensor: str, head: str, rows: str, length: str, width: int) -> str:
 
 
 def walks(problem: Gathered) -> list[Walk]:
-    """Return the loops over the slots of each stream."""
-    return [
-        Walk((), (Loop("0", str(each.slots), True, few=True),), frozenset())
-        for each in problem.lists
-    ]
+    """Return the loops over the slots, or the tiles of keys, of each stream."""
+    return [_walk(problem, stream) for stream in problem.streams]
+
+
+def _walk(problem: Gathered, stream: Stream) -> Walk:
+    if stream.tag not in problem.lists:
+        return walk(over_keys(stream), stream, problem.names)
+    loop = Loop("0", problem.slots(stream), True, few=True)
+    return Walk((), (loop,), frozenset(problem.sizes(stream)))
 
 
 def keys_of(problem: Gathered, stream: Stream) -> Iterator[str]:
     """Yield statements for the keys `j` in a tile of slots; `m` where there is none."""
-    function = problem.functions[problem.number(stream)]
+    function = problem.functions[stream.tag]
     yield "i = i[:, None]"
-    yield "slot_j = first + tl.arange(0, BLOCK_J)[None, :]"
+    yield f"slot_j = first + tl.arange(0, {problem.block})[None, :]"
     yield f"j = {function.keys(stream.own('m'))}"
 
 
@@ -77,4 +81,5 @@ def places(problem: Gathered, stream: Stream) -> Iterator[str]:
 
 def step_sizes(problem: Gathered, stream: Stream) -> tuple[str, ...]:
     """Return what steps read besides formulas to find their rows."""
-    return (*key_sizes(stream, QUERIES_BY_SLOTS), *problem.functions[problem.number(stream)].used)
+    function = problem.functions[stream.tag]
+    return (*key_sizes(stream, QUERIES_BY_SLOTS), *function.used, *problem.sizes(stream))
