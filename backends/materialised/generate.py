@@ -180,7 +180,13 @@ class Generator:
         }
         is_masked = given or any(allowed(source) is not None for source, _, _ in streams)
         can_lack = frozenset(axis for axis, lacks in lack.items() if lacks)
-        return Part(scores, values, suffix, numbers, is_masked, can_lack)
+        known = {KEYS: [keys for _, _, keys in streams], QUERIES: [n]}
+        can_vanish = frozenset(
+            axis
+            for axis, sizes in known.items()
+            if not any(isinstance(each, int) for each in sizes)
+        )
+        return Part(scores, values, suffix, numbers, is_masked, can_lack, can_vanish)
 
     def _out(self, parts: list[Part]) -> str:
         terms = [

@@ -17,6 +17,12 @@ from attnc.dsl.attention import (
     Unnormalised,
 )
 
+_ENDED = {
+    KEYS: ("(0, 1)", "[..., :-1]"),
+    QUERIES: ("(0, 0, 0, 1)", "[..., :-1, :]"),
+}
+"""What adds one of score -inf at the end, and what leaves it out again."""
+
 _LACKING = {KEYS: ("empty", "queries without a key"), QUERIES: ("unseen", "keys without a query")}
 
 
@@ -88,9 +94,16 @@ def padded(part: Part) -> str:
 
 def _one_hot(made: TorchFunction, part: Part, axis: int) -> str:
     """Return 1 at the best, 0 elsewhere; bind `index` where it is an output."""
-    made.line(f"best = {part.scores}.argmax({axis}, keepdim=True)  # the first of equals")
-    one_hot, index = f"torch.zeros_like({part.scores}).scatter({axis}, best, 1.0)", "best"
-    if axis in part.can_lack:
+    scores, inside, meaning = part.scores, "", "the first of equals"
+    if axis in part.can_vanish:  # of nothing there is no largest
+        scores, (pad, inside) = f"ended{part.suffix}", _ENDED[axis]
+        ended = f"torch.nn.functional.pad({part.scores}, {pad}, value=-torch.inf)"
+        made.line(f"{scores} = {ended}")
+        meaning = f"{meaning}; the end of nothing"
+    made.line(f"best = {scores}.argmax({axis}, keepdim=True)  # {meaning}")
+    one_hot = f"torch.zeros_like({scores}).scatter({axis}, best, 1.0){inside}"
+    index = "best"
+    if axis in part.can_lack | part.can_vanish:
         nothing = lacking(made, part, axis)
         made.line(f"{part.weights} = {one_hot}")
         one_hot, index = (

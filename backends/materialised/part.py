@@ -18,6 +18,7 @@ class Part:
         sources: their numbers.
         is_masked: whether a score may be -inf.
         can_lack: the axes along which all scores may be -inf.
+        can_vanish: the axes along which there may be no scores, as their lengths are left open.
     """
 
     scores: str
@@ -26,6 +27,7 @@ class Part:
     sources: tuple[int, ...]
     is_masked: bool
     can_lack: frozenset[int]
+    can_vanish: frozenset[int]
 
     @property
     def weights(self) -> str:

@@ -86,9 +86,10 @@ def f(q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
     j = torch.arange(m, device=q.device)
     scores = (q @ k.transpose(-2, -1)).to(wide) * 2.0
     scores = scores.masked_fill(j >= i, -torch.inf)
-    best = scores.argmax(-2, keepdim=True)  # the first of equals
+    ended = torch.nn.functional.pad(scores, (0, 0, 0, 1), value=-torch.inf)
+    best = ended.argmax(-2, keepdim=True)  # the first of equals; the end of nothing
     unseen = scores.isneginf().all(-2, keepdim=True)  # keys without a query
-    weights = torch.zeros_like(scores).scatter(-2, best, 1.0)
+    weights = torch.zeros_like(ended).scatter(-2, best, 1.0)[..., :-1, :]
     index = best.masked_fill(unseen, -1).squeeze(-2)
     weights = weights.masked_fill(unseen, 0.0)
     weights = (weights * gate[:, :, None, :]).to(v.dtype)

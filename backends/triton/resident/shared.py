@@ -46,6 +46,8 @@ def first_best(bests, places):
 TAKEN = '''\
 def taken(values, index):
     """Rows of values [b, h, n, width] that index [b, h, m] names; 0 for -1."""
+    if values.shape[2] == 0:
+        return values.new_zeros(*index.shape, values.shape[3])
     place = index.clamp_min(0)[..., None].expand(-1, -1, -1, values.shape[3])
     return values.gather(2, place).masked_fill(index[..., None] < 0, 0)
 '''
