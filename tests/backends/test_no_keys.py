@@ -24,7 +24,7 @@ CASES = {
     "o = attend(z, k, v)": "reference triton",
     "o, back = attend(k, z, z, vq = v, normalize = softmax(keys, queries))": "reference triton",
     "o = attend(q, k, v, normalize = sigmoid)": "reference tiled triton",
-    "o = attend(q, k, v, normalize = ratio(eps = 0.1))": "reference linear",
+    "o = attend(q, k, v, normalize = ratio(eps = 0.1))": "reference linear triton",
     "o, index = attend(q, k, v, normalize = argmax(keys), outputs = [index])": "reference tiled",
     "o, index = attend(z, k, v, normalize = argmax(keys), mask = keep[b, j], outputs = [index])":
         "reference tiled triton",

@@ -81,7 +81,7 @@ def split_chunks(length, block, programs):
 
     There are as many as keep a large card busy when every part has so many programs.
     """
-    chunks = triton.cdiv(length, block)
+    chunks = max(1, triton.cdiv(length, block))
     parts = max(1, min(triton.cdiv(512, programs), chunks // 4))
     span = triton.cdiv(chunks, parts) * block
     return triton.cdiv(length, span), span
