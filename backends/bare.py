@@ -19,7 +19,7 @@ def bare(site: Site) -> Site:
 def beyond_bare(site: Site) -> Iterator[str]:
     """Yield why a kernel for q, k and the result as they are does not serve a site."""
     for prologue in site.attention.prologues:
-        yield f"it multiplies operands as they are; {prologue_text(site.attention, prologue)}"
+        yield f"it multiplies operands as they are; here {prologue_text(site.attention, prologue)}"
     tree = site.attention.epilogue
     if tree is not None:
         yield f"it gives the result as it is, not {text(simplify(tree))}"

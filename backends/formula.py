@@ -30,8 +30,8 @@ def formula(attention: Attention) -> str:
 
     `[a; b]` stands for sources side by side along the keys.
     """
-    operands = (prologue_text(attention, each) for each in attention.prologues)
-    return _bare(attention) + "".join(f", where {each}" for each in operands)
+    operands = " and ".join(prologue_text(attention, each) for each in attention.prologues)
+    return _bare(attention) + (f", where {operands}" if operands else "")
 
 
 def _bare(attention: Attention) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from attnc.compiler.kernel import Backend, Site, Target, Yes
 from attnc.compiler.pairs import pairs_by_heads
 from attnc.compiler.sites import scores_type
 from attnc.dsl import scorelang
 from attnc.dsl.attention import Coordinate, ScoreTree, Source
+from attnc.dsl.prologues import prologue_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,14 @@ class Verdict:
         can: whether it computes the site exactly.
         chosen: whether it shall.
         reasons: its own, then why it was not preferred.
+        reads: how often it reads rows of operands that it can change; see `Yes.reads`.
     """
 
     backend: str
     can: bool
     chosen: bool
     reasons: tuple[str, ...]
+    reads: Mapping[str, int | None] = field(default_factory=dict)
 
 
 FUSED_WIDTH = 256
@@ -57,7 +60,8 @@ def _beyond_fused(site: Site) -> str | None:
     if _wide(site) is not None and (width % FUSED_STEP or width > USUAL_WIDTH):
         return f"not preferred: heads of {width} beside fewer tokens lie turned, as of channels"
     after = site.attention.epilogue
-    beside = set() if after is None else scorelang.loads(after).keys()
+    beside = set() if after is None else {*scorelang.loads(after)}
+    beside |= {*prologue_tensors(site.attention.prologues)}
     names = [
         name
         for name, type_ in zip(site.attention.tensors, site.tensors, strict=True)
@@ -205,7 +209,8 @@ def choose(
     for name, against in _ranked(site, order, [*answers]).items():
         answer = answers[name]
         can, chosen = isinstance(answer, Yes), any(each.chosen for each in verdicts)
-        verdicts.append(Verdict(name, can, can and not chosen, (*answer.reasons, *against)))
+        reads = answer.reads if isinstance(answer, Yes) else {}
+        verdicts.append(Verdict(name, can, can and not chosen, (*answer.reasons, *against), reads))
     return tuple(verdicts)
 
 

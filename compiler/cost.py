@@ -14,7 +14,7 @@ from math import prod
 
 from attnc.compiler.kernel import Site
 from attnc.compiler.pairs import AnyPairs, Pairs, number, pairs_by_heads
-from attnc.compiler.sites import site_of
+from attnc.compiler.sites import site_of, site_operands
 from attnc.dsl import codes, scorelang
 from attnc.dsl.attention import Apply, Sampled, Source
 from attnc.dsl.attention_types import output_types
@@ -22,6 +22,7 @@ from attnc.dsl.diagnostics import UsageError
 from attnc.dsl.dims import Size, symbols
 from attnc.dsl.graph import Body, Graph, Node, TensorType
 from attnc.dsl.ops import TABLE
+from attnc.dsl.prologues import Prologue, Rotated
 from attnc.dsl.state import bottom_up
 
 BYTES: Mapping[str, int] = {"int": 8, "bool": 1}
@@ -150,6 +151,26 @@ def saved_bytes(site: Site, float_bytes: int) -> Size:
     })  # fmt: skip
     (result,) = output_types(replace(site.attention, outputs=("out",)), site.q, site.sources, None)
     return 2 * between * type_bytes(result, float_bytes)
+
+
+def passes_saved(prologue: Prologue, reads: int) -> int:
+    """Return the memory traffic that a prologue saves, in bytes of its operand; below 0 it costs.
+
+    Apart, each step writes its rows, which are read again. In the kernel a row goes through once
+    more for each step and each time that it is read: for the partners of its columns, or for its
+    size. Tables of a rotation are read either way.
+
+    Args:
+        reads: how often a forward pass reads each row.
+    """
+    tables = [(1 + step.by_column) if isinstance(step, Rotated) else 0 for step in prologue.steps]
+    return sum(2 + table - reads * (1 + table) for table in tables)
+
+
+def ahead_bytes(site: Site, prologue: Prologue, reads: int, float_bytes: int) -> Size:
+    """Return the memory traffic that a prologue of a site saves, in bytes; see `passes_saved`."""
+    rows = next(each for name, each in site_operands(site) if name == prologue.operand)
+    return passes_saved(prologue, reads) * type_bytes(rows, float_bytes)
 
 
 def activation_bytes(

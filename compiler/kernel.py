@@ -50,9 +50,16 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Yes:
-    """The backend can, exactly. `reasons` speak for it."""
+    """The backend can, exactly.
+
+    Attributes:
+        reasons: what speaks for it.
+        reads: operands whose rows kernels can change as they read them (`Attention.prologues`) ->
+            how often a forward pass reads each row; none where sizes that are not known tell.
+    """
 
     reasons: tuple[str, ...] = ()
+    reads: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from torch import fx
 
 from attnc.compiler.calls import AttentionCall, attention_calls
 from attnc.compiler.choice import Verdict, choose
-from attnc.compiler.cost import complete, saved_bytes, site_flops, type_bytes
+from attnc.compiler.cost import ahead_bytes, complete, saved_bytes, site_flops, type_bytes
 from attnc.compiler.floors import Floor
 from attnc.compiler.kernel import Backend, Site, Taken, Target
 from attnc.compiler.leaf import Function
@@ -41,6 +41,7 @@ class SitePlan:
         score_bytes: what the scores of one call would take in memory.
         fusible: element-wise work beside the attention that could become part of it.
         saved: memory traffic of all calls that fusing what follows the results saves, in bytes.
+        ahead: the same of what q and k are before they are multiplied, for each such operand.
         resources: what the kernels take of a card, by target and kernel, where measured.
         floors: the least time of one call on the target, where asked for and known.
     """
@@ -54,6 +55,7 @@ class SitePlan:
     score_bytes: int
     fusible: tuple[Fusible, ...] = ()
     saved: int = 0
+    ahead: Mapping[str, int] = field(default_factory=dict)
     resources: Taken = field(default_factory=dict)
     floors: tuple[Floor, ...] = ()
 
@@ -153,6 +155,7 @@ class _Planner:
             max(scores for _, _, scores in costs.values()),
             calls[0].fusible,
             sum(self._saved(called) * count for called, count in counts.items()),
+            self._ahead(counts, next(each for each in verdicts if each.chosen)),
         )
 
     def _cost(self, site: Site) -> tuple[int, int, int]:
@@ -164,6 +167,15 @@ class _Planner:
 
     def _saved(self, called: Site) -> int:
         return number(saved_bytes(called, self.width), self.sizes)
+
+    def _ahead(self, counts: Mapping[Site, int], chosen: Verdict) -> Mapping[str, int]:
+        saved: Counter[str] = Counter()
+        for called, count in counts.items():
+            for each in called.attention.prologues:
+                reads = chosen.reads.get(each.operand) or 1
+                moved = ahead_bytes(called, each, reads, self.width)
+                saved[each.operand] += count * number(moved, self.sizes)
+        return saved
 
     def _refuse(self, call: AttentionCall, verdicts: Sequence[Verdict]) -> NoReturn:
         notes = [Note(f"{each.backend}: {'; '.join(each.reasons)}") for each in verdicts]

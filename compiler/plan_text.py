@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from attnc.compiler.kernel import Site
 from attnc.dsl import scorelang
 from attnc.dsl.attention import Attention, SoftmaxKeys, Source
-from attnc.dsl.attention_text import domain_text, normaliser_text, reduction_text
+from attnc.dsl.attention_text import (
+    domain_text,
+    normaliser_text,
+    prologue_text,
+    reduction_text,
+)
 
 if TYPE_CHECKING:
     from attnc.compiler.choice import Verdict
@@ -31,7 +36,10 @@ def site_text(site: SitePlan) -> str:
     if what.attention.epilogue is not None:
         result = scorelang.text(scorelang.simplify(what.attention.epilogue))
         lines.append(f"  fused: the result is {result}, saving {amount(site.saved)}B")
-    lines += [f"  {_apart(each)}" for each in site.fusible]
+    for each in what.attention.prologues:
+        made = prologue_text(what.attention, each)
+        lines.append(f"  fused: {made}, saving {amount(site.ahead[each.operand])}B")
+    lines += [f"  {_apart(each, site)}" for each in site.fusible]
     lines += [f"  {floor_text(each)}" for each in site.floors]
     width = max(len(verdict.backend) for verdict in site.verdicts)
     for verdict in site.verdicts:
@@ -42,10 +50,22 @@ def site_text(site: SitePlan) -> str:
     return "\n".join(lines)
 
 
-def _apart(work: Fusible) -> str:
+def _apart(work: Fusible, site: SitePlan) -> str:
+    """Return why work beside an attention is no part of it, or what that would save."""
     what = f"{', '.join(work.names)} around {work.operand}"
-    if work.operand[0] in "kv":
+    chosen = next(verdict for verdict in site.verdicts if verdict.chosen)
+    reads = chosen.reads.get(work.operand)
+    if work.operand[0] in "kv" and reads is None:
         return f"{what} stays apart: keys are read again for each tile of queries"
+    if reads is not None and reads > 1:
+        return (
+            f"{what} stays apart: {reads} tiles of queries read each key, so that fusing it would "
+            f"move {reads * work.bytes // 2} B, not {work.bytes} B"
+        )
+    if reads is not None:
+        return f"{what} stays apart: as rows are read, norms with an eps and rotations are applied"
+    if work.operand == "q":
+        return f"{what} stays apart: {chosen.backend} takes q as it is; fused saves {work.bytes} B"
     return f"{what} could be fused, saving {work.bytes} B"
 
 
@@ -82,6 +102,7 @@ def site_json(site: SitePlan) -> dict[str, object]:
         "bytes": site.bytes,
         "score_bytes": site.score_bytes,
         "saved": site.saved,
+        "ahead": dict(site.ahead),
         "resources": site.resources,
         "floors": [asdict(each) for each in site.floors],
         "fusible": [{**asdict(each), "bytes": str(each.bytes)} for each in site.fusible],

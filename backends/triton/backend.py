@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from attnc.backends.formula import formula
 from attnc.backends.triton import shared
-from attnc.backends.triton.configs import tile_table, tiles_for
+from attnc.backends.triton.configs import listed_tiles, tile_table, tiles_for
 from attnc.backends.triton.gathered import template as gathered
 from attnc.backends.triton.gathered.problem import Gathered
 from attnc.backends.triton.gram import template as gram
@@ -22,6 +22,7 @@ from attnc.backends.triton.operator import operators, plain_kernel
 from attnc.backends.triton.passes import template as several
 from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.prologue import made_ahead
+from attnc.backends.triton.rereads import row_reads
 from attnc.backends.triton.resident import grouped, template
 from attnc.backends.triton.resident.problem import Resident
 from attnc.backends.triton.templates import (
@@ -71,7 +72,9 @@ class TritonBackend:
             return Yes(tuple(template.reasons_for(problem, site)))
         if isinstance(problem, Turned):
             return Yes((TWO_PASSES, *_reasons_for(problem.swapped, target)))
-        return Yes((*_reasons_for(problem, target), *linear.objections(site)))
+        reasons = (*_reasons_for(problem, target), *linear.objections(site))
+        tiles = listed_tiles(target, max(problem.dim, problem.width), problem.heavy)
+        return Yes(reasons, row_reads(problem, site, tiles["forward"]))
 
     def build(self, site: Site, target: Target) -> Kernel:
         """Generate the kernels, their launchers and operators.

@@ -90,6 +90,18 @@ def safe_tiles(dim: int) -> Tiles:
     return _at(SAFE, dim)
 
 
+def listed_tiles(target: Target, dim: int, heavy: bool) -> Tiles:
+    """Return the tiles of a target as `tile_table` lists them."""
+    tiles, name = tiles_for(target, dim), str(target)
+    return _heavier(tiles, HEAVY[name][_most(HEAVY[name], dim)]) if heavy else tiles
+
+
+def tile_of(tiles: ByLength, length: int) -> Tile:
+    """Return the tile for a number of rows that tiles are spread over, as launchers choose it."""
+    fitting = [most for most in tiles if most is not None and length <= most]
+    return tiles[min(fitting, default=None)]
+
+
 def tile_table(
     name: str,
     targets: Sequence[Target],
@@ -119,12 +131,7 @@ def tile_rows(
     kinds: Iterable[str], targets: Sequence[Target], dim: int, heavy: bool
 ) -> Iterator[str]:
     """Yield the lines of the table for some kinds of kernels; see `tile_table`."""
-    listed = {str(target): tiles_for(target, dim) for target in targets}
-    if heavy:
-        listed = {
-            target: _heavier(tiles, HEAVY[target][_most(HEAVY[target], dim)])
-            for target, tiles in listed.items()
-        }
+    listed = {str(target): listed_tiles(target, dim, heavy) for target in targets}
     safe = safe_tiles(dim)
     for kind in kinds:
         yield f'    "{kind}": {{'

@@ -32,6 +32,7 @@ from attnc.dsl.attention import (
 )
 from attnc.dsl.dims import symbol
 from attnc.dsl.graph import TensorType
+from attnc.dsl.prologues import Normed, Prologue, Rotated
 from attnc.dsl.scorelang import make
 from attnc.dsl.scorelang.grids import along
 
@@ -79,6 +80,19 @@ def gated(dim: int) -> Site:
 def windows(dim: int) -> Site:
     """Return shifted windows of 49 tokens with a learned term by distance."""
     return _on_grid(dim, Windows((7, 7), (3, 3), (1, 1), grid=_GRID))
+
+
+def rotated(dim: int) -> Site:
+    """Return windows of 49 tokens whose q and k are normed, with a weight, and rotated."""
+    steps = (Normed("rms", 1e-6, "gain"), Rotated("cos", "sin"))
+    stream, rotation = (TensorType((BATCH, HEADS, 56 * 56, dim)), TensorType((56 * 56, dim // 2)))
+    attention = Attention(
+        (Source(Windows((7, 7), (0, 0), (1, 1), grid=_GRID), _scaled(dim)),),
+        tensors=("gain", "cos", "sin"),
+        prologues=tuple(Prologue(operand, steps) for operand in ("q", "k0")),
+    )
+    tensors = (TensorType((dim,)), rotation, rotation)
+    return Site("attend", attention, stream, ((stream, stream),), tensors)
 
 
 def followed(dim: int) -> Site:

@@ -155,20 +155,24 @@ class _Ahead:
         names, given = self.problem.names.arguments, self.given
         places = ", ".join(str(names.index(name)) for name in given)
         passed = [self.problem.private("ahead"), f"[{', '.join(given)}]", "needed"]
-        operands = self.operands
         return [
             listing("", [*names, *self.problem.saved], " = ctx.saved_tensors"),
-            f"needed = [ctx.needs_input_grad[place] for place in ({places})]",
+            f"needed = [ctx.needs_input_grad[place] for place in [{places}]]",
             call("given, made = once_more", passed),
-            f"{', '.join(operands)}{',' * (len(operands) == 1)} = [x.detach() for x in made]",
+            f"{_several(self.operands)} = [x.detach() for x in made]",
         ]
 
     def through(self) -> str:
         """Return the statement that takes gradients of operands through what made them."""
         grads = [f"grad_{name}" for name in self.operands]
         passed = ["given", "needed", "made", f"[{', '.join(grads)}]"]
-        made = ", ".join(f"grad_{name}" for name in self.given)
+        made = _several([f"grad_{name}" for name in self.given])
         return call(f"{made} = gradients_of", passed)
+
+
+def _several(names: Sequence[str]) -> str:
+    """Return what a list is unpacked to."""
+    return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
 
 
 def _dense(result: str) -> str:

@@ -1,8 +1,8 @@
 """Rows of q and k as they are multiplied: norms and rotations in float32, as rows are read.
 
 A rotation takes the partners of columns from memory once more, with no exchange between threads.
-Backward kernels read what plain torch makes of q and k once more, through which autograd then goes:
-a row is read there for each tile of the other side.
+Backward kernels, which read rows for each tile of the other side, take what plain torch makes of q
+and k once more; autograd then goes through that.
 """
 
 from __future__ import annotations

@@ -56,13 +56,13 @@ def load_rows(
 
 LOAD_AT = '''\
 @jit
-def load_at(x, b, h, rows, columns, strides, WIDTH: tl.constexpr = None):
+def load_at(x, b, h, rows, columns, strides, WIDTH: tl.constexpr = 0):
     """Read columns of rows of x[b, h] in float32, in any order; 0 from WIDTH on, if given."""
     row = x + b * strides[0] + h * strides[1] + rows[:, None].to(tl.int64) * strides[2]
     at = row + columns[None, :].to(tl.int64) * strides[3]
-    if WIDTH is None:
-        return tl.load(at).to(tl.float32)
-    return tl.load(at, mask=columns[None, :] < WIDTH, other=0.0).to(tl.float32)
+    if WIDTH > 0:
+        return tl.load(at, mask=columns[None, :] < WIDTH, other=0.0).to(tl.float32)
+    return tl.load(at).to(tl.float32)
 '''
 
 STORE_ROWS = '''\
@@ -264,7 +264,8 @@ def once_more(function, inputs, needed):
     with torch.enable_grad():
         pairs = zip(inputs, needed, strict=True)
         given = [x.detach().requires_grad_(need) for x, need in pairs]
-        made = function(*(x.to(torch.promote_types(dtype, torch.float32)) for x in given))
+        wide = torch.promote_types(dtype, torch.float32)
+        made = function(*(x.to(wide) for x in given))
         made = made if isinstance(made, tuple) else (made,)
         return given, [x.to(dtype) for x in made]
 '''
@@ -273,7 +274,8 @@ GRADIENTS_OF = '''\
 def gradients_of(given, needed, made, grads):
     """Gradients of inputs from those of what was made; None where none are needed."""
     sought = [x for x, need in zip(given, needed, strict=True) if need]
-    reached = [(x, grad) for x, grad in zip(made, grads, strict=True) if x.requires_grad]
+    pairs = zip(made, grads, strict=True)
+    reached = [(x, grad) for x, grad in pairs if x.requires_grad]
     found = iter(())
     if reached:
         xs, of_xs = zip(*reached, strict=True)

@@ -1,4 +1,4 @@
-"""Element-wise work beside attentions, and the memory traffic that fusing it would save."""
+"""Work on single elements or rows beside attentions, and the traffic that fusing it would save."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from attnc.dsl.dims import Size
 
 @dataclass(frozen=True, slots=True)
 class Fusible:
-    """Element-wise work beside an attention.
+    """Work on elements, or on rows of q and k, beside an attention.
 
     Attributes:
         operand: `q`, `k0`, `v0` ... for what feeds it, `out` for what reads its result.
@@ -38,7 +38,7 @@ def fusible(node: fx.Node, site: Site, module: nn.Module, target: Target) -> tup
     found = []
     for (operand, type_), argument in zip(site_operands(site), node.args, strict=False):
         if isinstance(argument, fx.Node) and not operand.startswith("t"):
-            found.append((operand, type_, [*_feeding(argument, module)]))
+            found.append((operand, type_, [*_feeding(argument, module, operand[0] in "qk")]))
     result = type_of(node)
     if result is not None:
         found.append(("out", result, [*_reading(node, module)]))
@@ -50,14 +50,19 @@ def fusible(node: fx.Node, site: Site, module: nn.Module, target: Target) -> tup
     )
 
 
-def _feeding(node: fx.Node, module: nn.Module) -> Iterator[str]:
-    """Yield the names of element-wise results that reach an operand and nothing else."""
-    if len(node.users) != 1 or not (_is_pointwise(node, module) or _is_view(node)):
+def _feeding(node: fx.Node, module: nn.Module, by_row: bool) -> Iterator[str]:
+    """Yield the names of element-wise results that reach an operand and nothing else.
+
+    Args:
+        by_row: whether norms of rows count, too, as those of q and k do.
+    """
+    works = _is_pointwise(node, module) or (by_row and _is_norm(node, module))
+    if len(node.users) != 1 or not (works or _is_view(node)):
         return
-    if _is_pointwise(node, module):
+    if works:
         yield _name(node)
     for source in node.all_input_nodes:
-        yield from _feeding(source, module)
+        yield from _feeding(source, module, by_row)
 
 
 def _reading(node: fx.Node, module: nn.Module) -> Iterator[str]:
@@ -93,6 +98,14 @@ def _is_pointwise(node: fx.Node, module: nn.Module) -> bool:
     )
 
 
+def _is_norm(node: fx.Node, module: nn.Module) -> bool:
+    """Say whether a node brings the rows of its last axis to one size."""
+    if node.op != "call_module":
+        return node.target is F.normalize and node.kwargs.get("dim") in (-1,)
+    leaf = module.get_submodule(str(node.target))
+    return isinstance(leaf, (nn.LayerNorm, nn.RMSNorm)) and len(leaf.normalized_shape) == 1
+
+
 VIEWS = frozenset({
     "transpose", "permute", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand",
     "chunk", "split", "unbind",
@@ -103,4 +116,4 @@ POINTWISE: frozenset[object] = frozenset({
     torch.sin, torch.cos, torch.exp, torch.sqrt, torch.tanh, torch.sigmoid, torch.clamp,
     torch.where, F.gelu, F.relu, F.silu, "to",
 })  # fmt: skip
-"""Functions of one element each. Norms are none: they need a whole row."""
+"""Functions of one element each."""

@@ -19,6 +19,7 @@ from attnc.compiler.recognise.epilogues import epilogues
 from attnc.compiler.recognise.gathered import gathered_keys
 from attnc.compiler.recognise.joined import joined_contexts
 from attnc.compiler.recognise.products import products
+from attnc.compiler.recognise.prologues import prologues
 from attnc.compiler.recognise.reused import reused_maps
 from attnc.compiler.recognise.rewriting import Machine, Recogniser, rewritten
 from attnc.compiler.recognise.windows import windows_in_batch
@@ -27,6 +28,7 @@ from attnc.dsl.graph import Graph
 RECOGNISERS: tuple[Recogniser, ...] = (
     products, reused_maps, duplex, early_windows, windows_in_batch, windows_around, early_gathers,
     gathered_keys, joined_contexts, concatenated_keys, epilogues,
+    prologues,
 )  # fmt: skip
 """All, in order: an attention that one has found may be improved by the next."""
 

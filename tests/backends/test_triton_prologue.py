@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch import Tensor
 
-from attnc.compiler.kernel import Site, Target
+from attnc.backends.reference import ReferenceBackend, function
+from attnc.backends.tiled import TiledBackend
+from attnc.backends.triton import TritonBackend
+from attnc.compiler.kernel import Backend, No, Site, Target, Yes
 from attnc.dsl.dims import Size
 from attnc.dsl.graph import TensorType
 from attnc.dsl.prologues import Normed, Prologue, Rotated, Step, prologue_tensors
 
 if TYPE_CHECKING:
     from tests.backends.conftest import Harness
+    from tests.backends.conftest import Load as LoadKernels
 
 torch.set_num_threads(1)
 
@@ -111,3 +116,102 @@ def test_attentions(call: str, harness: Harness) -> None:
     site = harness.site(*CALLS[call])
     keys = {f"k{at}": (RMS, HALVES) for at, _ in enumerate(site.sources)}
     checked(harness, turned(site, q=(HALVES,), **keys), torch.float32)
+
+
+def test_of_queries_alone(harness: Harness) -> None:
+    site = turned(harness.site(*CALLS["plain"]), q=STEPS["cosine"])
+    checked(harness, site, torch.float16)
+
+
+def test_tables_may_serve_both_and_differ_between_samples(harness: Harness) -> None:
+    site = turned(harness.site(*CALLS["heads share keys, with lse"]), q=(HALVES,))
+    batch, _, n, width = site.q.shape
+    table = TensorType((batch, 1, n, width // 2))
+    keys = Prologue("k0", (HALVES,))
+    attention = replace(site.attention, prologues=(*site.attention.prologues, keys))
+    checked(harness, replace(site, attention=attention, tensors=(table, table)), torch.float32)
+
+
+def test_strides_do_not_matter(harness: Harness) -> None:
+    site = turned(harness.site(*CALLS["plain"]), q=(RMS, HALVES), k0=(RMS, HALVES))
+    given = [
+        x.movedim(-1, 0).contiguous().movedim(0, -1)
+        for x in harness.inputs(site, SIZES, torch.float32)
+    ]
+    assert not given[0].is_contiguous()
+    harness.check(harness.interpreted(site, (32, 32)), site, torch.float32, given)
+
+
+def test_gradients_that_none_asks_for_are_not_computed(harness: Harness) -> None:
+    site = turned(harness.site(*CALLS["plain"]), q=(RMS, HALVES))
+    entry = harness.interpreted(site, (32, 32))
+    given = [x.float() for x in harness.inputs(site, SIZES, torch.float32)]
+    for wanted in (given[0], given[2], given[-1]):
+        for x in given:
+            x.requires_grad_(x is wanted)
+        grad, expected = (_gradient(each(*given), wanted) for each in (entry, function(site)))
+        torch.testing.assert_close(grad, expected, rtol=1e-4, atol=1e-4)
+
+
+def _gradient(result: Tensor | tuple[Tensor, ...], of: Tensor) -> Tensor:
+    assert isinstance(result, Tensor)
+    (grad,) = torch.autograd.grad(result.sum(), [of])
+    return grad
+
+
+@pytest.mark.parametrize("fallback", [ReferenceBackend(), TiledBackend()], ids=["eager", "tiled"])
+def test_the_cpu_has_the_same_numbers(
+    fallback: Backend, harness: Harness, load_kernels: LoadKernels
+) -> None:
+    site = turned(harness.site(*CALLS["heads share keys, with lse"]), q=(RMS, HALVES), k0=(HALVES,))
+    names = vars(load_kernels(site, TritonBackend(fallback).build(site, TARGET)))
+    given = harness.inputs(site, SIZES, torch.float32)
+    ours, exact = (
+        harness.run(entry, given, torch.float64) for entry in (names["attend"], function(site))
+    )
+    for x, y in zip(ours, exact, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12)
+    arguments = [x.float().requires_grad_() for x in given]
+    torch.library.opcheck(names["attend_op"]._opoverload, tuple(arguments))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "attend(q, k, v, normalize=softmax(queries))",
+        "attend(q, k, v, normalize=none)",
+        "attend(q, k, v, score=l1(q, k))",
+    ],
+)
+def test_other_templates_leave_it_to_torch(call: str, harness: Harness) -> None:
+    site = harness.site(call, CALLS["plain"][1])
+    assert isinstance(TritonBackend().can(site, TARGET), No) or not _reads(site)
+    answer = TritonBackend().can(turned(site, q=(HALVES,)), TARGET)
+    assert isinstance(answer, No)
+
+
+def _reads(site: Site) -> Mapping[str, int | None]:
+    answer = TritonBackend().can(site, TARGET)
+    return answer.reads if isinstance(answer, Yes) else {}
+
+
+@pytest.mark.parametrize(
+    ("call", "shapes", "reads"),
+    [
+        ("attend(q, k, v)", dict.fromkeys("qkv", "[b, 2, n, 64]"), None),
+        ("attend(q, k, v)", dict.fromkeys("qkv", "[b, 2, 300, 64]"), 3),
+        ("attend(q, k, v)", dict.fromkeys("qkv", "[b, 2, 60, 64]"), 1),
+        ("attend(q, k, v, post=w * w)", dict.fromkeys("qkv", "[b, 2, 60, 64]"), 2),
+        ("attend(q, k, v)", {"q": "[b, 8, 60, 64]", **dict.fromkeys("kv", "[b, 2, 60, 64]")}, 2),
+        ("attend(q, k, v, grid=[14, 14], domain=windows(7))",
+         dict.fromkeys("qkv", "[b, 2, 196, 64]"), 1),
+        ("attend(q, k, v, grid=[14, 14], domain=windows(7))",
+         {"q": "[b, 8, 196, 64]", **dict.fromkeys("kv", "[b, 2, 196, 64]")}, 4),
+        ("attend(q, k, v, grid=[14, 14], domain=neighborhood(7))",
+         dict.fromkeys("qkv", "[b, 2, 196, 64]"), None),
+    ],
+)  # fmt: skip
+def test_how_often_keys_are_read(
+    call: str, shapes: Mapping[str, str], reads: int | None, harness: Harness
+) -> None:
+    assert _reads(harness.site(call, shapes)) == {"q": 1, "k0": reads}
