@@ -8,8 +8,8 @@ from attnc.backends.formula import formula
 from attnc.backends.torch_function import TorchFunction
 from attnc.backends.torch_scores import ScoreWriter
 from attnc.compiler.kernel import Site
-from attnc.dsl.attention import Result
-from attnc.dsl.scorelang import loads
+from attnc.dsl.attention import Coordinate, Load, Result
+from attnc.dsl.scorelang import ELEMENT, loads
 
 
 def without_epilogue(site: Site) -> Site:
@@ -29,8 +29,16 @@ def written(function: TorchFunction) -> str:
     assert tree is not None
     function.known[0][Result()] = "out"
     for name, (element,) in loads(tree).items():
-        function.known[0][element] = function.tensor(name)
+        function.known[0][element] = _stretched(function.tensor(name), element)
     return ScoreWriter(function, 0).floating(tree)
+
+
+def _stretched(tensor: str, element: Load) -> str:
+    """Return a tensor with an axis of 1 for each behind its first that the result has besides."""
+    axes = [each.name for each in element.indices if isinstance(each, Coordinate)]
+    behind = ELEMENT[ELEMENT.index(axes[0]) :] if axes else ()
+    index = [":" if axis in axes else "None" for axis in behind]
+    return f"{tensor}[{', '.join(index)}]" if "None" in index else tensor
 
 
 def after(site: Site, before: Site) -> str:

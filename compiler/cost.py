@@ -145,12 +145,15 @@ def saved_bytes(site: Site, float_bytes: int) -> Size:
     tree = site.attention.epilogue
     if tree is None:
         return 0
-    between = len(scorelang.loads(tree)) + len({
+    (result,) = output_types(replace(site.attention, outputs=("out",)), site.q, site.sources, None)
+    tensors = dict(zip(site.attention.tensors, site.tensors, strict=True))
+    activations = {
         part for part in scorelang.subtrees(tree)
         if isinstance(part, Apply) and len(part.arguments) == 1
-    })  # fmt: skip
-    (result,) = output_types(replace(site.attention, outputs=("out",)), site.q, site.sources, None)
-    return 2 * between * type_bytes(result, float_bytes)
+    }  # fmt: skip
+    between = [result] * len(scorelang.loads(tree))
+    between += [tensors[name] for part in activations for name in scorelang.loads(part)]
+    return 2 * _total(type_bytes(each, float_bytes) for each in between)
 
 
 def passes_saved(prologue: Prologue, reads: int) -> int:

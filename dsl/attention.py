@@ -477,7 +477,8 @@ class Attention:
         given: the products are computed elsewhere: q is [b, h, n, m], `qk` its element, and the
             only source has no k operand (its type is that of the identity, [b, hk, m, m]).
         epilogue: float tree of `o`, an element of `out`, and of elements `t[b, h, i, c]` of tensors
-            of its shape: what takes its place. It is recognised, not written in specs.
+            of its shape or with some of its axes alone, in order: what takes its place. It is
+            recognised, not written in specs.
         prologues: what q, or k of a source, is before it is multiplied, each operand at most once;
             no expression loads the tensors that they read. Likewise recognised.
     """

@@ -218,12 +218,12 @@ def forward_kernel(
     used |= problem.epilogue.used if problem.epilogue else set()
     used |= problem.ahead["q"].used if "q" in problem.ahead else set()
     doc = "One tile of queries against all its keys."
-    contiguous = [*problem.parts, *problem.statistics, *problem.results[1:]]
+    contiguous = problem.results[1:]
     outputs = dict.fromkeys(["out", *contiguous])
     return kernel_text(
         problem, "forward", doc, problem.inputs, outputs, contiguous, used,
         _body(problem, steps, walks, first, wide),
-        (*block_constants(problem.streams), *constants, *(["KEEP"] if problem.epilogue else [])),
+        (*block_constants(problem.streams), *constants, *(["KEEP"] if problem.if_kept else [])),
     )  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def _joined(
     yield from columns.each("result", problem.rule.result(), "acc")
     if "normal" in problem.results:  # laid out as the result is
         kept = stored("result", "normal", problem.held.h, "rows", "n", problem.width, "out")
-        yield f"if KEEP:\n{indent(kept, '    ')}" if problem.epilogue else kept
+        yield f"if KEEP:\n{indent(kept, '    ')}" if problem.if_kept else kept
     if problem.adds:
         yield "result += added"
     if problem.epilogue:
@@ -275,9 +275,10 @@ def _summed(problem: Problem, steps: list[Step], walks: list[Walk]) -> Iterator[
             # parts are laid out as the result is
             lines = [stored("part_tile", part, problem.held.h, "rows", "n", problem.width, "out")]
             lines += [_stored(problem, name) for name in problem.statistics[number : number + 1]]
-            yield f"if {part} is not None:\n" + indent("\n".join(lines), "    ")
+            yield "if KEEP:\n" + indent("\n".join(lines), "    ")
         yield from assigned(stream.weight, "weight")
         yield f"result += {times('part_tile', literal(stream.weight, 'weight'))}"
+    yield from problem.epilogue.lines() if problem.epilogue else ()
     yield stored("result", "out", problem.held.h, "rows", "n", problem.width)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from textwrap import indent
 
+from attnc.backends.triton.following import brought, following, launched
 from attnc.backends.triton.forward import forward
+from attnc.backends.triton.kernel import KernelText
 from attnc.backends.triton.keys import keys
 from attnc.backends.triton.layout import call, define, listing
 from attnc.backends.triton.names import Names
 from attnc.backends.triton.offsets import offsets
-from attnc.backends.triton.operation import backward_arguments, gradients
+from attnc.backends.triton.operation import backward_arguments, forward_arguments, gradients
 from attnc.backends.triton.pairs import pairs
 from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.queries import queries
@@ -33,7 +35,6 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     yield from (each.definition() for each in problem.ahead.values())
     yield from functions
     yield kernel.definition()
-    kept = [f"{name}=None" for name in part_names(problem)] + ["keep"] * bool(problem.epilogue)
     body = [
         "batch, heads, n, _ = q.shape",
         f"out = token_rows(q, {problem.width})",
@@ -46,9 +47,7 @@ def forward_launcher(problem: Problem, site: Site) -> Iterator[str]:
         f"return {', '.join(problem.results)}",
     ]
     doc = "Launch the forward kernel."
-    yield define(
-        problem.private("launch"), [*problem.names.arguments, *kept], doc, body, decorator=""
-    )
+    yield define(problem.private("launch"), forward_arguments(problem), doc, body, decorator="")
 
 
 def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
@@ -56,19 +55,14 @@ def backward_launcher(problem: Problem, site: Site) -> Iterator[str]:
     functions, kernel = queries(problem)
     yield from functions
     yield kernel.definition()
-    body = ["batch, heads, n, _ = q.shape", *recomputed(problem)]
+    body = ["batch, heads, n, _ = q.shape"]
     body += [*copies(problem, site, problem.faces()), *routes(problem, backward=True)]
     body += [f"{name} = by_query(q)" for name in problem.deltas]
     body += row_sums(problem)
-    beside = problem.epilogue.outputs if problem.epilogue else []
-    body += [f"{name} = token_rows(q, {problem.width})" for name in beside]
-    body += [
-        f"grad_q = token_rows(q, {problem.dim})",
-        *choice(problem, "queries", rows_of_tiles(problem), problem.blocks),
-        kernel.launch(query_grid(problem)),
-    ]
-    if "grad_result" in beside:
-        body.append("grad_out = grad_result  # that of the result before what followed it")
+    if problem.epilogue and problem.epilogue.is_apart:
+        yield following(problem).definition()
+    chosen = choice(problem, "queries", rows_of_tiles(problem), problem.blocks)
+    body += of_queries(problem, chosen, kernel)
     for sources, lines in (
         *(of_keys(problem, stream) for stream in problem.turned),
         *(of_pairs(problem, stream) for stream in problem.streams if stream.of_kind("pair")),
@@ -98,9 +92,25 @@ def row_sums(problem: Problem) -> list[str]:
     return [f"{each.buffer} = by_query(q, batch, heads, n, 1)" for each in rows]
 
 
-def part_names(problem: Problem) -> list[str]:
-    """Return what the forward launcher takes to leave each summed source's own result in."""
-    return [*problem.parts, *problem.statistics] if problem.parts else []
+def of_queries(problem: Problem, chosen: list[str], kernel: KernelText) -> Iterator[str]:
+    """Yield statements for the gradient of q, and for those of what follows the result.
+
+    Args:
+        problem: the site.
+        chosen: statements that choose tiles; there are as many sums by column as programs.
+        kernel: for the gradient of q.
+    """
+    after, grad_q = problem.inline, f"grad_q = token_rows(q, {problem.dim})"
+    launch = kernel.launch(query_grid(problem))
+    if after is None:
+        yield from launched(problem, following(problem)) if problem.epilogue else ()
+        yield from (grad_q, *chosen, launch)
+        return
+    yield from after.room
+    yield from (grad_q, *chosen)
+    yield from after.room_by_program(query_grid(problem))
+    yield launch
+    yield from brought(after)
 
 
 def rest(problem: Problem) -> list[str]:
@@ -171,16 +181,6 @@ def _block_tiles(blocks: Blocks, size: str, names: Names) -> str:
 
 def _on_host(size: str, names: Names) -> str:
     return size if size.isdigit() else names.host(size)
-
-
-def recomputed(problem: Problem) -> list[str]:
-    """Return statements that find each summed source's own result: the forward pass once more."""
-    if not problem.parts:
-        return []
-    made = [f"{part} = token_rows(q, {problem.width})" for part in problem.parts]
-    made += [f"{name} = by_query(q)" for name in problem.statistics]
-    arguments = [*problem.names.arguments, *part_names(problem)]
-    return [*made, call(problem.private("launch"), arguments)]
 
 
 def of_keys(problem: Problem, stream: Stream) -> tuple[list[str], list[str]]:

@@ -104,7 +104,7 @@ def _launch(
     site = computed(site)
     problem = prepared(site)
     inputs = [_meta(type_, dtype, sizes, _BY_TOKEN) for type_ in site_types(site)]
-    keep = (True,) if problem.beside else ()
+    keep = (True,) if problem.if_kept else ()
     results = names[problem.private("launch")](*inputs, *keep)
     results = results if isinstance(results, tuple) else (results,)
     by_name = dict(zip(problem.results, results, strict=True))

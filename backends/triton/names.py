@@ -24,7 +24,7 @@ RESERVED = frozenset({
     "slot", "slots", "slot_i", "slot_j", "slots_i", "slots_j", "token", "exists", "length", "item",
     "pack", "programs", "x", "y", "z", "w", "dp", "ds", "share", "extra", "sums", "normal", "added",
     "sink", "bound", "depth", "vq", "height", "width", "count", "once", "rows_naming",
-    "places_naming",
+    "places_naming", "columns", "pulled", "alone",
 })  # fmt: skip
 """Names that generated code uses itself, each also with digits after it."""
 
@@ -163,7 +163,7 @@ def _captured(site: Site, reserved: frozenset[str]) -> dict[str, Captured]:
         while name in taken:
             name += "_"
         found[tensor] = Captured(tensor, name, type_.shape, type_.dtype)
-        taken |= {name, f"{name}_strides", f"{name}_value"}
+        taken |= {name, f"{name}_strides", f"{name}_value", f"{name}_sums"}
     return found
 
 

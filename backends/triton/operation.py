@@ -63,10 +63,12 @@ class Operation(Protocol):
 
     @property
     def beside(self) -> Mapping[str, str]:
-        """Captured tensors in the form of the result -> their gradients as autograd has them.
+        """Captured tensors beside the result -> their gradients as autograd has them."""
+        ...
 
-        With them the launcher takes `keep`: whether to leave what gradients need besides.
-        """
+    @property
+    def if_kept(self) -> Sequence[str]:
+        """Results that are empty unless gradients are wanted, as the launcher's `keep` says."""
         ...
 
     def private(self, name: str) -> str:
@@ -86,8 +88,13 @@ def optional(operation: Operation) -> list[tuple[str, ...]]:
 
 
 def beside(operation: Operation) -> list[str]:
-    """Return tensors in the form of the result whose gradients the backward launcher gives."""
+    """Return tensors beside the result whose gradients the backward launcher gives."""
     return [name for name, grad in operation.beside.items() if grad == f"grad_{name}"]
+
+
+def forward_arguments(operation: Operation) -> list[str]:
+    """Return names of all that the forward launcher takes."""
+    return [*operation.names.arguments, *(["keep"] if operation.if_kept else [])]
 
 
 def backward_arguments(operation: Operation) -> list[str]:

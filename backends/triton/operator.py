@@ -22,6 +22,7 @@ from attnc.backends.triton.operation import (
     Operation,
     backward_arguments,
     beside,
+    forward_arguments,
     gradients,
     optional,
 )
@@ -74,7 +75,7 @@ def operators(
 def _fakes(problem: Operation) -> Iterator[str]:
     results = [problem.fakes[name] for name in problem.results]
     doc = "Shapes of the results."
-    yield _host(problem, "fake", _arguments(problem), doc, [listing("return ", results)])
+    yield _host(problem, "fake", forward_arguments(problem), doc, [listing("return ", results)])
     widths, lines = problem.widths, []
     flags = _flags(problem)
     for name in problem.inputs:
@@ -83,7 +84,10 @@ def _fakes(problem: Operation) -> Iterator[str]:
         lines.append(f"grad_{name} = {made}{spared}")
     for name in problem.learned:
         lines.append(f"grad_{name} = if_wanted(torch.empty_like({name}), {flags[name]})")
-    lines += [f"grad_{name} = token_rows({name}, {name}.shape[-1])" for name in beside(problem)]
+    ranks = {each.name: len(each.shape) for each in problem.names.tensors.values()}
+    for name in beside(problem):
+        made = "token_rows({0}, {0}.shape[-1])" if ranks[name] == 4 else "{0}.new_empty({0}.shape)"
+        lines.append(f"grad_{name} = {made.format(name)}")
     lines.append(listing("return ", gradients(problem)))
     doc = "Shapes of the gradients."
     yield _host(problem, "backward_fake", backward_arguments(problem), doc, lines)
@@ -97,11 +101,11 @@ def _cpu(problem: Operation) -> str:
     values |= {name: _PLAIN[name] for name in given}
     returned = listing("return ", [values[name] for name in problem.results])
     lines = [f"{', '.join(given)} = {plain}", returned]
-    return _host(problem, "cpu", _arguments(problem), "The result on the CPU.", lines)
+    return _host(problem, "cpu", forward_arguments(problem), "The result on the CPU.", lines)
 
 
 def _autograd(problem: Operation, site: Site, namespace: str, with_plain: bool) -> Iterator[str]:
-    inputs = "*inputs[:-1]" if problem.beside else "*inputs"
+    inputs = "*inputs[:-1]" if problem.if_kept else "*inputs"
     keep = [call("ctx.save_for_backward", [inputs, *_saved(problem)])]
     doc = "Keep what the backward pass needs."
     yield _host(problem, "save", ["ctx", "inputs", "output"], doc, keep)
@@ -119,12 +123,12 @@ def _autograd(problem: Operation, site: Site, namespace: str, with_plain: bool) 
         passed.append("wanted")
     lines.append(call(f"grads = {_found(namespace, problem.private('backward_op'))}", passed))
     lines.append(listing("", gradients(problem), " = grads"))
-    returned = [_returned(problem, name) for name in _arguments(problem)]
+    returned = [_returned(problem, name) for name in forward_arguments(problem)]
     if ahead is not None:
         lines.append(ahead.through())
         returned = [
             f"grad_{name}" if name in ahead.given else each
-            for name, each in zip(_arguments(problem), returned, strict=True)
+            for name, each in zip(forward_arguments(problem), returned, strict=True)
         ]
     lines.append(listing("return ", returned))
     yield _host(problem, "backward", ["ctx", *grads], "Gradients of all arguments.", lines)
@@ -202,7 +206,7 @@ _PLAIN = {
 
 def _plain_results(problem: Operation) -> tuple[str, ...]:
     """Return what of the results the plain function gives, too."""
-    return tuple(name for name in problem.results if name in _PLAIN)
+    return tuple(name for name in problem.results if name in _PLAIN and name not in problem.if_kept)
 
 
 def _on_the_cpu(problem: Operation) -> str:
@@ -215,7 +219,7 @@ def _on_the_cpu(problem: Operation) -> str:
     given = f"({', '.join(grads)})" if len(grads) > 1 else f"({grads[0]},)"
     passed = [plain, saved, "ctx.needs_input_grad", given]
     returned = call("return plain_gradients", passed, 2)
-    if problem.beside:  # the last argument is no tensor
+    if problem.if_kept:  # the last argument is no tensor
         passed[2] += "[:-1]"
         returned = call("grads = plain_gradients", passed, 2) + "\nreturn *grads, None"
     return "if not grad_out.is_cuda:\n" + indent(returned, "    ")
@@ -240,11 +244,6 @@ def _flags(problem: Operation) -> Mapping[str, str]:
     return {name: f"wanted[{number}]" for number, group in groups for name in group}
 
 
-def _arguments(problem: Operation) -> list[str]:
-    """Return the arguments of the operator."""
-    return [*problem.names.arguments, *(["keep"] if problem.beside else [])]
-
-
 def _registration(problem: Operation, namespace: str, with_plain: bool) -> str:
     """Return the statements that make the two operators known to torch."""
     of = problem.private
@@ -253,7 +252,7 @@ def _registration(problem: Operation, namespace: str, with_plain: bool) -> str:
     # Without plain torch the kernels serve every device, for Triton's interpreter.
     devices = ', device_types="cuda"' if with_plain else ""
     define_op = partial(_operator, namespace, devices)
-    forward = define_op(of("op"), of("launch"), _arguments(problem), results)
+    forward = define_op(of("op"), of("launch"), forward_arguments(problem), results)
     backward = define_op(
         of("backward_op"), of("launch_backward"), backward_arguments(problem), grads
     )
@@ -304,7 +303,7 @@ def _entry(problem: Operation, site: Site, namespace: str) -> str:
     function = TorchFunction(site)
     outputs = site.attention.outputs
     op = _found(namespace, problem.private("op"))
-    given = [*function.parameters, *(["torch.is_grad_enabled()"] if problem.beside else [])]
+    given = [*function.parameters, *(["torch.is_grad_enabled()"] if problem.if_kept else [])]
     if outputs == ("out",):
         called = function.call(op, given, "return ")
         return function.source(formula(site.attention), called + "[0]" * (len(problem.results) > 1))

@@ -103,7 +103,12 @@ class Problem:
     def parts(self) -> list[str]:
         """Results of summed sources on their own, as far as the backward pass needs them."""
         weighed = any(term.of == "weight" for term in self.terms())
-        return self._of_rows("part") if self.summed and (self.rule.centred or weighed) else []
+        return self._of_rows("alone") if self.summed and (self.looks_back or weighed) else []
+
+    @property
+    def reads_result(self) -> bool:
+        """Whether gradients of the epilogue read the result before it."""
+        return self.epilogue is not None and self.epilogue.reads_result
 
     def _of_rows(self, name: str) -> list[str]:
         return [each.own(name) for each in self.streams] if self.summed else [name]
@@ -133,17 +138,44 @@ class Problem:
     def results(self) -> list[str]:
         """What the operator gives: `out`, then what is for its backward pass."""
         if self.summed:
-            return ["out"]
-        kept = self.normal == "normal" and self.rule.centred
+            return ["out", *self.if_kept]
+        kept = self.normal == "normal" and self.looks_back
         return ["out", *self.statistics, *(["normal"] if kept else [])]
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether gradients of scores or of what follows the result depend on it."""
+        return self.rule.centred or self.reads_result
+
+    @property
+    def inline(self) -> Epilogue | None:
+        """The epilogue whose gradients are computed by the kernel for the gradient of q, if any."""
+        return None if self.epilogue is None or self.epilogue.is_apart else self.epilogue
+
+    @property
+    def reads_out(self) -> bool:
+        """Whether the kernel for the gradient of q reads the result, if that is of one softmax."""
+        inline = self.inline is not None and self.inline.reads_result
+        return (self.rule.centred or inline) and not self.summed
+
+    @property
+    def if_kept(self) -> list[str]:
+        """Results that are empty unless gradients are wanted, as the launcher's `keep` says."""
+        if self.summed:
+            return [*self.parts, *self.statistics] if self.parts else []
+        return ["normal"] if self.epilogue and "normal" in self.results else []
 
     @property
     def fakes(self) -> Mapping[str, str]:
         """Result -> expression of an empty one."""
-        made = dict.fromkeys(("out", "normal"), f"token_rows(q, {self.width})")
+        rows = {"out", "normal", *self.parts}
+        made = {}
+        for name in self.results:
+            of = "q if keep else q[:0]" if self.summed and name in self.if_kept else "q"
+            made[name] = f"token_rows({of}, {self.width})" if name in rows else f"by_query({of})"
         if self.epilogue:
-            made["normal"] = f"({made['normal']} if keep else q.new_empty(0))"
-        return {name: made.get(name, "by_query(q)") for name in self.results}
+            made["normal"] = f"(token_rows(q, {self.width}) if keep else q.new_empty(0))"
+        return made
 
     @property
     def differentiable(self) -> list[str]:
@@ -158,9 +190,9 @@ class Problem:
     @property
     def saved(self) -> list[str]:
         """Results that the backward pass takes."""
-        if self.summed or not self.rule.centred:
-            return []
-        return self.results["normal" in self.results :]
+        if self.summed:
+            return self.if_kept
+        return self.results["normal" in self.results :] if self.looks_back else []
 
     @property
     def spared(self) -> list[tuple[str, ...]]:
@@ -175,10 +207,7 @@ class Problem:
 
     @property
     def beside(self) -> Mapping[str, str]:
-        """Captured tensors in the form of the result -> their gradients as autograd has them.
-
-        With them the launcher takes `keep`: whether to leave what gradients need besides.
-        """
+        """Captured tensors beside the result -> their gradients as autograd has them."""
         return self.epilogue.gradients if self.epilogue else {}
 
     @property

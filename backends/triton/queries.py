@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from attnc.backends.triton.following import result_before
 from attnc.backends.triton.gradient import (
     Slopes,
     formulas,
@@ -141,8 +142,8 @@ def queries_kernel(
         constants: of steps besides the rows of tiles and what blocks take.
     """
     terms = [each for each in problem.terms() if each.kind == "row"]
-    by_rows = problem.rule.centred and not first
-    results = problem.parts if problem.summed else [problem.normal] * by_rows
+    read = [problem.normal] if problem.reads_out and not first else []
+    results = problem.parts if problem.summed else read
     grads = [f"grad_{name}" for name in problem.differentiable]
     sums_kept = [*problem.deltas, *(each.buffer for each in terms)]
     lse = problem.statistics
@@ -151,8 +152,9 @@ def queries_kernel(
     used |= captures([problem.late_slope, *(each.weight for each in problem.streams)])
     used |= captures(each.sink for each in problem.streams)
     used |= captures(each.slope for each in terms if each.of in ("weight", "sink"))
-    used |= problem.epilogue.used_back if problem.epilogue else set()
-    beside = problem.epilogue.outputs if problem.epilogue else []
+    after = problem.inline
+    used |= after.used_back if after else set()
+    beside, alongside = (after.outputs, after.contiguous) if after else ([], [])
     leaves = "; leaves delta as well" if problem.deltas else ""
     return kernel_text(
         problem,
@@ -160,7 +162,7 @@ def queries_kernel(
         f"Gradient of q for one tile of queries{leaves}.",
         inputs=[*problem.inputs, *results, *lse, *grads],
         outputs=["grad_q", *beside, *sums_kept, *kept],
-        contiguous=[*lse, *grads[1:], *sums_kept, *kept],
+        contiguous=[*lse, *grads[1:], *alongside, *sums_kept, *kept],
         used=used,
         body=_body(problem, steps, walks, first),
         constants=(*block_constants(problem.streams), *constants),
@@ -175,6 +177,7 @@ def _body(
     q_tile = f"q_tile = {rows_of('q', problem.held.h, 'i', problem.dim)}"
     yield from () if problem.epilogue else (q_tile,)
     yield f"grad_tile = {rows_of('grad_out', problem.held.h, 'i', problem.width)}"
+    yield from _before_epilogue(problem)
     if not problem.summed and problem.rule.centred:
         yield from _joined_delta(problem, walks, first)
         yield from _of_sink(problem, problem.streams[0])
@@ -202,14 +205,31 @@ def _joined_delta(problem: Problem, walks: list[Walk], first: Sequence[Step]) ->
         yield from (line for each in walks for line in each.lines)
         yield from (step.visits(each) for step, each in zip(first, walks, strict=True))
     else:
-        yield f"out_tile = {rows_of(problem.normal, problem.held.h, 'i', problem.width)}"
-        yield from problem.epilogue.backward() if problem.epilogue else ()
+        yield from () if problem.inline else (_out_tile(problem),)
         yield f"delta_tile = {_ROWSUM.format('out_tile')}"
     if problem.with_lse:
         yield "delta_tile -= tl.load(grad_lse + at + i)"
     yield _store("delta", "delta_tile")
     if not first:
         yield from of_rows(problem.statistics, "at + i")
+
+
+def _before_epilogue(problem: Problem) -> Iterator[str]:
+    """From the gradient of what is stored to that of the result, and of what stands beside it."""
+    after = problem.inline
+    if after is None:
+        return
+    if problem.reads_out:
+        yield _out_tile(problem)
+    if after.reads_result and problem.summed:
+        yield from result_before(problem, problem.held.h)
+    elif after.reads_result:
+        yield "result = out_tile.to(tl.float32)"
+    yield from after.backward()
+
+
+def _out_tile(problem: Problem) -> str:
+    return f"out_tile = {rows_of(problem.normal, problem.held.h, 'i', problem.width)}"
 
 
 def _summed_delta(problem: Problem, number: int) -> Iterator[str]:

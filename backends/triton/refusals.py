@@ -11,10 +11,10 @@ from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.problem import walks
 from attnc.backends.triton.rules import LateSoftmax, Softmax, affine, is_elementwise, rule_of
 from attnc.compiler.kernel import Site, Target
-from attnc.dsl.attention import Among, Attention, Constant, Result, SoftmaxKeys, Source
+from attnc.dsl.attention import Among, Attention, Constant, Source
 from attnc.dsl.attention_text import normaliser_text
 from attnc.dsl.dims import Size
-from attnc.dsl.scorelang import allowed, coordinates, derivative, has_dot, loads, subtrees
+from attnc.dsl.scorelang import allowed, coordinates, has_dot, loads, subtrees
 
 ZERO = Constant(0.0)
 WIDEST = 256
@@ -22,6 +22,9 @@ WIDEST = 256
 
 WIDEST_TWICE = 128
 """The same where gradients walk the keys twice."""
+
+BESIDE = (128, 64)
+"""Widest results beside which the forward kernel reads one tensor of their shape, and another."""
 
 
 def reasons_against(site: Site) -> list[str]:
@@ -72,18 +75,18 @@ def _of_epilogue(site: Site) -> Iterator[str]:
     attention, tree = site.attention, site.attention.epilogue
     if tree is None:
         return
-    summed = attention.join == "sum" or attention.sources[0].weight is not None
-    changed = any(source.post is not None for source in attention.sources)
-    if not isinstance(attention.normaliser, SoftmaxKeys) or summed or changed:
-        yield "what follows its result stands apart unless that is one softmax and a sum"
-    elements = [element for each in loads(tree).values() for element in each]
-    slopes = [derivative(tree, Result()), *(derivative(tree, each) for each in elements)]
-    adds = all(isinstance(slope, Constant) for slope in slopes)
+    posts = (affine(source.post) for source in attention.sources if source.post is not None)
+    if any(parts is None or parts[1] != ZERO for parts in posts):
+        yield "what follows its result stands apart where a post expression adds to weights"
+    whole = [
+        element.tensor for reads in loads(tree).values() for element in reads
+        if {"i", "c"} <= coordinates(element)
+    ]  # fmt: skip
     width = site.sources[0][1].shape[-1]
-    if isinstance(width, int) and len(elements) > (2 if width <= 64 else adds and width <= 128):
+    if isinstance(width, int) and len(whole) > sum(width <= most for most in BESIDE):
         yield (
-            f"{', '.join(loads(tree))} beside a result {width} wide would spill registers; up to "
-            "64 there is room for two tensors, up to 128 for one that is added"
+            f"{', '.join(whole)} beside a result {width} wide would spill registers; there is room "
+            f"for {' and '.join(f'one up to {most}' for most in BESIDE)}"
         )
 
 

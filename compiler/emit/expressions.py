@@ -158,7 +158,7 @@ def call_method(node: fx.Node, said: Expr | None) -> Expr:
     base, *rest = node.args
     name = str(node.target)
     if name in _VARIADIC and len(rest) == 1 and isinstance(rest[0], (tuple, list)):
-        rest = list(rest[0])
+        rest = list(rest[0]) or rest  # `reshape()` is no call
     axes = set(_AXES.get(name, ()))
     function = Attribute(argument(base, said), name)
     return Call(function, *_arguments(tuple(rest), node.kwargs, axes, said))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
+from attnc.compiler.recognise.beside import Beside, Views
 from attnc.compiler.recognise.factors import Factors
 from attnc.compiler.recognise.rewriting import Block, Edits
-from attnc.dsl.attention import Attention, Constant, Coordinate, Load, Result, ScoreTree
+from attnc.dsl.attention import Attention, Constant, Load, Result, ScoreTree
 from attnc.dsl.graph import Arg, Node, Value
-from attnc.dsl.scorelang import make, replaced
-
-ELEMENT = tuple(map(Coordinate, ("b", "h", "i", "c")))
-"""The place of an element of the result."""
+from attnc.dsl.scorelang import ELEMENT, make, replaced
 
 
 def epilogues(node: Node, block: Block) -> Edits | None:
-    """Recognise `f(o, t)` that alone reads a result, t being a tensor of its shape.
+    """Recognise `f(o, t)` that alone reads a result, t being a tensor with some of its axes.
 
     Between the two the heads may be merged, as `rearrange` does. The attention then stands where
     `f` did. None unless the kernel that computes it does that as well.
@@ -31,18 +29,20 @@ def epilogues(node: Node, block: Block) -> Edits | None:
         return None
     x = node.results[0] if heads is None else heads.node.results[0]
     attention = cast(Attention, node.args["attention"])
-    tensors: dict[str, Value] = {}
-    tree = _read(last, x, block, tensors, {*attention.tensors})
+    tensors: dict[str, Beside] = {}
+    tree = _read(last, x, Views.of(x, heads), block, tensors, {*attention.tensors})
     if tree is None or not tensors:
         return None
-    back = [] if heads is None else [_apart(heads, *each) for each in tensors.items()]
-    beside = [each.results[0] for each in back] or [*tensors.values()]
-    attend = _attend(node, tree, dict(zip(tensors, beside, strict=True)))
+    back = [each.view for each in tensors.values() if each.view is not None]
+    attend = _attend(node, tree, {name: each.value for name, each in tensors.items()})
     verdict = block.verdict(node)
     if verdict is None or verdict.backend != FUSING or block.verdict(attend) != verdict:
         return None
     if heads is None:
-        return {node: (), last: [replace(attend, results=(*last.results, *node.results[1:]))]}
+        return {
+            node: (),
+            last: [*back, replace(attend, results=(*last.results, *node.results[1:]))],
+        }
     together = replace(heads.node, results=last.results)
     return {node: (), heads.node: (), last: [*back, attend, together]}
 
@@ -58,12 +58,6 @@ def _moved(node: Node) -> Factors | None:
         return None
     sides = [sorted(name for group in side for name in group) for side in (heads.left, heads.right)]
     return heads if sides[0] == sides[1] else None
-
-
-def _apart(heads: Factors, name: str, merged: Value) -> Node:
-    """Return the view [b, h, n, d] of a tensor whose heads are merged."""
-    node = heads.again(merged, heads.right, heads.left)
-    return replace(node, results=(replace(node.results[0], name=name),))
 
 
 def _attend(node: Node, tree: ScoreTree, tensors: Mapping[str, Value]) -> Node:
@@ -85,13 +79,14 @@ def _attend(node: Node, tree: ScoreTree, tensors: Mapping[str, Value]) -> Node:
 
 
 def _read(
-    node: Node, x: Value, block: Block, tensors: dict[str, Value], taken: set[str]
+    node: Node, x: Value, views: Views, block: Block, tensors: dict[str, Beside], taken: set[str]
 ) -> ScoreTree | None:
     """Return what a node computes of `x`, element by element; tensors that it reads are added.
 
     Args:
         taken: names that other tensors of the attention have.
     """
+    names = Names(views, node, tensors, taken)
     if node.op not in _BINARY or node.results[0].shape != x.shape:
         return None
     operands: list[ScoreTree] = []
@@ -99,25 +94,50 @@ def _read(
         if arg is x:
             operands.append(Result())
         elif isinstance(arg, Value):
-            if arg.shape != x.shape or arg.type.dtype != "float":
+            element = _element(arg, block, names) if arg.type.dtype == "float" else None
+            if element is None:
                 return None
-            operands.append(_element(arg, block, tensors, taken))
+            operands.append(element)
         else:
             operands.append(Constant(float(cast(float, arg))))
     return make(_BINARY[node.op], *operands)
 
 
-def _element(value: Value, block: Block, tensors: dict[str, Value], taken: set[str]) -> ScoreTree:
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Tensors beside a result as they are found.
+
+    Attributes:
+        views: what kernels read of them.
+        source: the node that reads them.
+        tensors: by name.
+        taken: names that other tensors of the attention have.
+    """
+
+    views: Views
+    source: Node
+    tensors: dict[str, Beside]
+    taken: set[str]
+
+    def element(self, value: Value) -> Load | None:
+        """Return an element of a tensor, which is added; none where kernels do not read it."""
+        name = value.name
+        while name in self.taken or name in self.tensors:
+            name += "_"
+        found = self.views.beside(name, value, self.source)
+        if found is None:
+            return None
+        self.tensors[name] = found
+        return found.load
+
+
+def _element(value: Value, block: Block, names: Names) -> ScoreTree | None:
     """Return an element of a tensor, or of what it is an activation of that nothing else reads."""
     activation = block.own(value, *_ACTIVATIONS)
     if activation is not None and not activation.train:
-        x = cast(Value, activation.args["x"])
-        return _ACTIVATIONS[activation.op](_element(x, block, tensors, taken))
-    name = value.name
-    while name in taken or name in tensors:
-        name += "_"
-    tensors[name] = value
-    return Load(name, ELEMENT)
+        inner = _element(cast(Value, activation.args["x"]), block, names)
+        return None if inner is None else _ACTIVATIONS[activation.op](inner)
+    return names.element(value)
 
 
 _BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div"}

@@ -35,6 +35,7 @@ from attnc.dsl.scorelang.separable import SERVED, Separable, is_positive, separa
 from attnc.dsl.scorelang.simplify import as_size, make, power, product, simplify, size_tree
 from attnc.dsl.scorelang.walk import (
     COORDINATES,
+    ELEMENT,
     coordinates,
     extents,
     has_distance,
@@ -52,6 +53,7 @@ from attnc.dsl.scorelang.walk import (
 __all__ = [
     "BUILTINS",
     "COORDINATES",
+    "ELEMENT",
     "FRACTIONS",
     "FUNCTIONS",
     "PLACE_NAMES",

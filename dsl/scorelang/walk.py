@@ -22,6 +22,9 @@ from attnc.dsl.dims import Size, substitute
 COORDINATES = ("b", "h", "i", "j")
 """Batch, head of q, query, key: the order of the axes of scores."""
 
+ELEMENT = ("b", "h", "i", "c")
+"""Batch, head, query, channel: the order of the axes of a result."""
+
 
 def subtrees(tree: ScoreTree) -> Iterator[ScoreTree]:
     """Yield the tree and all trees inside, indices of loads included, outermost first."""

@@ -14,7 +14,7 @@ from attnc.backends.triton import TritonBackend
 from attnc.compiler.kernel import Backend, No, Site, Target
 from attnc.dsl.attention import Constant, Coordinate, Load, Result, ScoreTree
 from attnc.dsl.graph import TensorType
-from attnc.dsl.scorelang import make
+from attnc.dsl.scorelang import loads, make, rename, text
 
 if TYPE_CHECKING:
     from tests.backends.conftest import Harness
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 OUT = Result()
-LEPE, GATE = (Load(name, tuple(map(Coordinate, "bhic"))) for name in ("lepe", "gate"))
+
+
+def beside(name: str, axes: str = "bhic") -> Load:
+    """Return the element of a tensor with some of the axes of the result."""
+    return Load(name, tuple(map(Coordinate, axes)))
+
+
+LEPE, GATE = map(beside, ("lepe", "gate"))
 SWISH = make("mul", GATE, make("sigmoid", GATE))
 EPILOGUES: dict[str, ScoreTree] = {
     "added": make("add", OUT, LEPE),
@@ -32,10 +39,30 @@ EPILOGUES: dict[str, ScoreTree] = {
     "added, then gated": make("mul", make("add", OUT, LEPE), SWISH),
     "divided": make("div", OUT, make("add", make("tanh", GATE), Constant(2.0))),
 }
+NARROW: dict[str, ScoreTree] = {
+    "rows, and channels added": make(
+        "mul", make("add", OUT, beside("shift", "c")), make("sigmoid", beside("gate", "bhi"))
+    ),
+    "rows of all heads, and channels": make(
+        "mul", make("div", OUT, make("sub", beside("near", "bi"), Constant(-1.0))),
+        beside("scale", "c"),
+    ),
+    "channels of a head, and places added": make(
+        "add", make("mul", OUT, beside("scale", "hc")), beside("places", "hic")
+    ),
+    "a number, and tokens of all heads": make(
+        "mul", make("mul", OUT, beside("heat", "")), beside("gate", "bic")
+    ),
+    "heads, and what is added to each": make(
+        "sub", make("mul", beside("heat", "h"), beside("shift", "bc")), OUT
+    ),
+}  # fmt: skip
+ALL = {**EPILOGUES, **NARROW}
 TARGET = Target("cuda", "90")
 SIZES = {"b": 2, "n": 50, "m": 37, "p": 20}
 PLAIN = "attend(q, k, v)"
 INPUTS = {"q": "[b, 4, n, 24]", "k": "[b, 2, m, 24]", "v": "[b, 2, m, 40]"}
+FIRST = "a key head for two"
 CALLS = {
     "a key head for two": (PLAIN, INPUTS),
     "causal, with lse": (
@@ -46,6 +73,22 @@ CALLS = {
         "attend(q, [source(k, v), source(k2, v2)])",
         {**INPUTS, "k2": "[b, 4, p, 24]", "v2": "[b, 4, p, 40]"},
     ),
+    "a sum of two": (
+        "attend(q, [source(k, v), source(k2, v2, weight=heat[h])], join=sum)",
+        {**INPUTS, "k2": "[b, 4, p, 24]", "v2": "[b, 4, p, 40]", "heat": "[4]"},
+    ),
+    "part of a sum": (
+        "attend(q, [source(k, v, weight=heat[b], post=w * strong[h, j], mask=near[b, j] > 0.5)], "
+        "join=sum)",
+        {**dict.fromkeys("qkv", "[b, 2, n, 16]"), "strong": "[2, n]", "heat": "[b]",
+         "near": "[b, n]"},
+    ),
+    "sigmoid": ("attend(q, k, v, normalize=sigmoid)", INPUTS),
+    "a wide sum": (
+        "attend(q, [source(k, v), source(k, v, weight=heat[b])], join=sum)",
+        {**INPUTS, "v": "[b, 2, m, 72]", "heat": "[b]"},
+    ),
+    "wide": (PLAIN, {**INPUTS, "v": "[b, 2, m, 72]"}),
     "windows and a bias": (
         "attend(q, k, v, grid=[6, 10], domain=windows([3, 5], shift=1), "
         "score=qk * scale + bias[h, query_slot, slot])",
@@ -56,11 +99,14 @@ CALLS = {
 
 def with_epilogue(site: Site, tree: ScoreTree) -> Site:
     """Return a site whose result is changed."""
-    names = [name for name in ("lepe", "gate") if f"'{name}'" in repr(tree)]
-    b, h, n, _ = site.q.shape
-    beside = TensorType((b, h, n, site.sources[0][1].shape[3]))
-    attention = replace(site.attention, epilogue=tree, tensors=(*site.attention.tensors, *names))
-    return replace(site, attention=attention, tensors=(*site.tensors, *[beside] * len(names)))
+    sizes = dict(zip("bhic", (*site.q.shape[:3], site.sources[0][1].shape[3]), strict=True))
+    types = {
+        f"{name}_beside": TensorType(tuple(sizes[text(each)] for each in load.indices))
+        for name, (load,) in loads(tree).items()
+    }
+    tree = rename(tree, {name: f"{name}_beside" for name in loads(tree)})
+    attention = replace(site.attention, epilogue=tree, tensors=(*site.attention.tensors, *types))
+    return replace(site, attention=attention, tensors=(*site.tensors, *types.values()))
 
 
 def checked(harness: Harness, call: str, tree: ScoreTree, dtype: torch.dtype) -> None:
@@ -103,14 +149,29 @@ def test_the_cpu_has_the_same_numbers(
     torch.library.opcheck(names["attend_op"]._opoverload, (*arguments, True))
 
 
-def test_sums_of_sources_and_other_normalisers_leave_it_to_torch(harness: Harness) -> None:
-    calls = (
-        "attend(q, [source(k, v), source(k, v)], join=sum)",
-        "attend(q, k, v, post=w * 2)",
-        "attend(q, k, v, normalize=sigmoid)",
-    )
-    for call in calls:
-        site = with_epilogue(harness.site(call, INPUTS), EPILOGUES["added"])
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        *((name, "a sum of two") for name in NARROW),
+        ("channels of a head, and places added", "a key head for two"),
+        ("rows, and channels added", "a key head for two"),
+        ("channels of a head, and places added", "windows and a bias"),
+        ("rows of all heads, and channels", "windows and a bias"),
+        ("channels of a head, and places added", "a wide sum"),
+        ("rows of all heads, and channels", "wide"),
+    ],
+)
+def test_tensors_with_some_axes(name: str, call: str, harness: Harness) -> None:
+    checked(harness, call, NARROW[name], torch.float32)
+
+
+def test_tensors_with_some_axes_in_half_precision(harness: Harness) -> None:
+    checked(harness, "a sum of two", NARROW["rows of all heads, and channels"], torch.float16)
+
+
+def test_weights_that_are_added_to_leave_it_to_torch(harness: Harness) -> None:
+    for post in ("w + 2.0", "w * w"):
+        site = with_epilogue(harness.site(f"attend(q, k, v, post={post})", INPUTS), LEPE)
         answer = TritonBackend().can(site, TARGET)
         assert isinstance(answer, No)
         assert any("stands apart" in reason for reason in answer.reasons)
@@ -118,20 +179,18 @@ def test_sums_of_sources_and_other_normalisers_leave_it_to_torch(harness: Harnes
 
 @pytest.mark.parametrize(
     ("name", "width", "fits"),
-    [("added, then gated", 64, True), ("gated", 72, False), ("added", 128, True),
-     ("added", 136, False), ("added, then gated", 128, False)],
+    [("added, then gated", 64, True), ("gated", 128, True), ("added", 136, False),
+     ("added, then gated", 128, False), ("rows of all heads, and channels", 256, True)],
 )  # fmt: skip
 def test_wide_results_have_room_for_less(
     name: str, width: int, fits: bool, harness: Harness
 ) -> None:
     inputs = {**INPUTS, "v": f"[b, 2, m, {width}]"}
-    answer = TritonBackend().can(
-        with_epilogue(harness.site(PLAIN, inputs), EPILOGUES[name]), TARGET
-    )
+    answer = TritonBackend().can(with_epilogue(harness.site(PLAIN, inputs), ALL[name]), TARGET)
     assert isinstance(answer, No) != fits
     assert fits or "spill registers" in answer.reasons[0]
 
 
-@pytest.mark.parametrize("call", [call for call in CALLS if call != "a key head for two"])
+@pytest.mark.parametrize("call", [call for call in CALLS if "wide" not in call and call != FIRST])
 def test_attentions(call: str, harness: Harness) -> None:
     checked(harness, call, EPILOGUES["added, then gated"], torch.float32)

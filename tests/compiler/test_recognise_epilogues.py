@@ -19,6 +19,8 @@ SHAPES = {
     "few": "[b, 2, 16, 16]", "many": "[b, 2, 1024, 16]", "w": "[b, 2, 1024, 16]", "heat": "[2]",
     "q": "[b, 2, n, 16]", "k": "[b, 2, m, 16]", "v": "[b, 2, m, 16]",
     "keep": "[b, m] bool", "t": "[b, 2, n, 16]", "u": "[b, n, 32]", "g": "[b, n, 32]",
+    "rows": "[b, n, 1]", "lengths": "[n, 1]", "channels": "[32]", "number": "[1]", "scalar": "[]",
+    "of_heads": "[2, 1, 1]", "of_queries": "[b, 2, n, 1]", "of_width": "[16]",
 }  # fmt: skip
 ATTEND = "attend(q, k, v, mask=keep[b, j])"
 MERGED = f'rearrange({ATTEND}, "b h n e -> b n (h e)")'
@@ -28,6 +30,10 @@ FUSED = {
     "o = u - {} / 2": None,
     "o = {} * sigmoid(g)": f"o * sigmoid(g{PLACE})",
     "o = ({} + u) * silu(g)": f"(o + u{PLACE}) * (g{PLACE} * sigmoid(g{PLACE}))",
+    "o = {} * sigmoid(rows) + channels": "o * sigmoid(rows[b, i]) + channels[h, c]",
+    "o = {} * number / lengths": "o * number / lengths[i]",
+    "o = {} * scalar": "o * scalar",
+    "o = {} - mean(u, axis=1, keepdim=true)": "o - mean[b, h, c]",
     "o = g * {} * u": f"g{PLACE} * o * u{PLACE}",
     "z = silu(g)\n  o = layer_norm({} * z, weight=false, bias=false) + mean(z)": f"o * z{PLACE}",
 }  # fmt: skip
@@ -66,6 +72,14 @@ def test_the_plan_has_what_follows_the_result(body: str) -> None:
     assert found.fusible == ()
 
 
+OF_HEADS = {
+    "o * t": f"o * t{PLACE}",
+    "o * sigmoid(of_queries) + of_width": "o * sigmoid(of_queries[b, h, i]) + of_width[c]",
+    "of_heads * o": "of_heads[h] * o",
+}
+SUM = "attend(q, [source(k, v), source(t, t, weight=heat[h])], join=sum)"
+
+
 @pytest.mark.parametrize("body", FUSED)
 def test_the_numbers_are_those_of_what_is_written(body: str) -> None:
     pairs = (results(body.format(MERGED), target) for target in ("cuda:90", "reference"))
@@ -73,14 +87,13 @@ def test_the_numbers_are_those_of_what_is_written(body: str) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_heads_need_not_be_merged() -> None:
-    found = plan(f"o = {ATTEND} * t")
-    assert text(found.site.attention.epilogue or found.site.attention.sources[0].score) == (
-        f"o * t{PLACE}"
-    )
-    for pair in zip(
-        *(results(f"o = {ATTEND} * t", t) for t in ("cuda:90", "reference")), strict=True
-    ):
+@pytest.mark.parametrize("call", [ATTEND, SUM])
+@pytest.mark.parametrize("after", OF_HEADS)
+def test_heads_need_not_be_merged(after: str, call: str) -> None:
+    body = f"x = {call}\n  o = " + re.sub(r"\bo\b", "x", after)
+    attention = plan(body).site.attention
+    assert attention.epilogue is not None and text(attention.epilogue) == OF_HEADS[after]
+    for pair in zip(*(results(body, target) for target in ("cuda:90", "reference")), strict=True):
         torch.testing.assert_close(*pair, rtol=1e-12, atol=1e-12)
 
 
@@ -88,13 +101,14 @@ def test_the_plan_counts_the_bytes() -> None:
     added, gated = (plan(body.format(MERGED)) for body in ("o = {} + u", "o = ({} + u) * silu(g)"))
     result = 2 * 9 * 32 * 2
     assert (added.saved, gated.saved) == (2 * result, 6 * result)
+    by_row = plan(f"o = {MERGED} * sigmoid(rows)")
+    assert by_row.saved == 2 * (result + 2 * 9 * 2)
 
 
 @pytest.mark.parametrize(
     "body",
     [
         f"y = {MERGED}\n  o = y + u + mean(y)",
-        f"o = {MERGED} + mean(u, axis=1, keepdim=true)",
         f"o = {MERGED} * 2",
         'o = rearrange(attend(q, k, v), "b h n e -> b n (h e)") + u',
         f"o = {MERGED.replace(', mask', ', normalize=softmax(queries), mask')} + u",

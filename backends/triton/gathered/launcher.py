@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from textwrap import indent
 
+from attnc.backends.triton.following import following
 from attnc.backends.triton.gathered.configs import joint
 from attnc.backends.triton.gathered.forward import forward
 from attnc.backends.triton.gathered.keys import keys
@@ -18,15 +19,14 @@ from attnc.backends.triton.launcher import (
     choice,
     of_keys,
     of_pairs,
-    part_names,
+    of_queries,
     query_grid,
-    recomputed,
     rest,
     routes,
     row_sums,
 )
 from attnc.backends.triton.layout import call, define, listing
-from attnc.backends.triton.operation import backward_arguments, gradients
+from attnc.backends.triton.operation import backward_arguments, forward_arguments, gradients
 from attnc.backends.triton.problem import Problem
 from attnc.backends.triton.reads import copies, read_function, reads_of, tensor_gradient
 from attnc.backends.triton.routes import once_name
@@ -37,7 +37,6 @@ from attnc.compiler.kernel import Site
 def forward_launcher(problem: Gathered, site: Site) -> Iterator[str]:
     """Yield the sources of the forward kernel and of its launcher."""
     functions, kernel = forward(problem)
-    kept = [f"{name}=None" for name in part_names(problem)]
     body = [
         "batch, heads, n, _ = q.shape",
         f"out = token_rows(q, {problem.width})",
@@ -45,13 +44,14 @@ def forward_launcher(problem: Gathered, site: Site) -> Iterator[str]:
         *_copies(problem, site, problem.tiled),
         *routes(problem, backward=False),
         *_in_order(problem),
-        *_over_queries(problem, "forward", kernel),
+        *_tiles(problem, "forward"),
+        kernel.launch(query_grid(problem)),
         f"return {', '.join(problem.results)}",
     ]
     yield from _reads(_of_tiles(problem), site, body)
     yield from functions
     yield kernel.definition()
-    name, parameters = problem.private("launch"), [*problem.names.arguments, *kept]
+    name, parameters = problem.private("launch"), forward_arguments(problem)
     yield define(name, parameters, "Launch the forward kernel.", body, decorator="")
 
 
@@ -60,7 +60,7 @@ def backward_launcher(problem: Gathered, site: Site) -> Iterator[str]:
     functions, kernel = queries(problem)
     yield from functions
     yield kernel.definition()
-    body = ["batch, heads, n, _ = q.shape", *recomputed(problem)]
+    body = ["batch, heads, n, _ = q.shape"]
     body += [*_copies(problem, site, _faces(problem)), *routes(problem, backward=True)]
     body += _in_order(problem)
     body += [f"{name} = by_query(q)" for name in problem.deltas]
@@ -68,8 +68,9 @@ def backward_launcher(problem: Gathered, site: Site) -> Iterator[str]:
     for stream in problem.gathered:
         shape = f"batch, heads, n, {problem.slots_on_host(stream)}"
         body += [f"{name} = by_query(q, {shape})" for name in problem.by_slot(stream)]
-    body += [f"grad_q = token_rows(q, {problem.dim})"]
-    body += _over_queries(problem, "queries", kernel)
+    if problem.epilogue and problem.epilogue.is_apart:
+        yield following(problem).definition()
+    body += of_queries(problem, [*_tiles(problem, "queries")], kernel)
     for sources, lines in _of_keys(problem, site):
         yield from sources
         body += lines
@@ -108,13 +109,12 @@ def _faces(problem: Gathered) -> list[Stream]:
     return [stream for stream in problem.faces() if stream.tag not in problem.lists]
 
 
-def _over_queries(problem: Gathered, kind: str, kernel: KernelText) -> Iterator[str]:
-    """Yield statements that choose the tiles of a kernel over queries, and launch it."""
+def _tiles(problem: Gathered, kind: str) -> Iterator[str]:
+    """Yield statements that choose the tiles of a kernel over queries."""
     yield from choice(problem, kind, "n", problem.blocks)
     if problem.tiled:
         slots = joint(kind, max(problem.dim, problem.width)).slots
         yield f"slots = {slots}  # of each query in a tile"
-    yield kernel.launch(query_grid(problem))
 
 
 def _reads(

@@ -180,7 +180,8 @@ def prepare(site: Site) -> Gathered:
         )
         for stream in base.streams if stream.tag in lists
     }  # fmt: skip
-    of_head = replace(base, group="")  # queries of several heads share no keys
+    after = None if base.epilogue is None else replace(base.epilogue, head="h")
+    of_head = replace(base, group="", epilogue=after)  # queries of several heads share no keys
     made = Gathered(
         **{each.name: getattr(of_head, each.name) for each in fields(of_head)},
         lists=lists,

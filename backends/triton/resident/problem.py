@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from attnc.backends.triton.names import Names
@@ -226,6 +226,11 @@ class Resident:
     def beside(self) -> Mapping[str, str]:
         """No tensor is in the form of the result."""
         return {}
+
+    @property
+    def if_kept(self) -> Sequence[str]:
+        """Results are there whether gradients are wanted or not."""
+        return ()
 
 
 def stand_in(site: Site) -> Site:

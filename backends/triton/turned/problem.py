@@ -8,7 +8,7 @@ is that of v.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnc.backends.triton.layout import call, define, listing
@@ -40,6 +40,11 @@ class Turned:
     def beside(self) -> Mapping[str, str]:
         """Nothing follows the result within the operator."""
         return {}
+
+    @property
+    def if_kept(self) -> Sequence[str]:
+        """Results are there whether gradients are wanted or not."""
+        return ()
 
     def private(self, name: str) -> str:
         """Return the name of a function of this site."""
