@@ -22,8 +22,8 @@ from attnc.backends.triton.pieces import (
 )
 from attnc.backends.triton.problem import Problem
 
-ELEMENTS = 4096
-"""Of a tile: of four or so in float32 at once 128 threads have the registers."""
+ELEMENTS = 2048
+"""Of a tile: of several in float32 at once 128 threads have the registers on every card."""
 
 GRID = "batch * heads * triton.cdiv(n, block_i)"
 

@@ -68,10 +68,11 @@ def of_weights(site: Site, twice: bool = False) -> Iterator[str]:
         adds = any(parts is not None and parts[1] != ZERO for parts in map(affine, posts))
         if adds and attention.join == "sum" and len(attention.sources) > 1:
             yield "a post expression adds to the weights of sources that are summed"
-    yield from _of_epilogue(site)
+    yield from of_epilogue(site)
 
 
-def _of_epilogue(site: Site) -> Iterator[str]:
+def of_epilogue(site: Site) -> Iterator[str]:
+    """Yield why what follows a result is not done by the kernel that stores it."""
     attention, tree = site.attention, site.attention.epilogue
     if tree is None:
         return

@@ -9,6 +9,7 @@ them by one of these.
 from __future__ import annotations
 
 from attnc.backends.bare import bare, beyond_bare
+from attnc.backends.epilogue import without_epilogue
 from attnc.backends.triton import refusals
 from attnc.backends.triton.gathered import choice as lists
 from attnc.backends.triton.gathered import problem as gathered
@@ -29,7 +30,7 @@ def reasons_against(site: Site, target: Target) -> list[str]:
     """Return why no template computes a site on a target; none where one does."""
     of_target = [*refusals.of_target(target)]
     inner = bare(site)
-    if inner != site:
+    if inner != site and not _is_followed(site):
         beyond = [] if _by_tiles(inner) else [*beyond_bare(site)]
         return [*of_target, *beyond, *refusals.reasons_against(site)]
     if lists.has_lists(site):
@@ -46,6 +47,20 @@ def reasons_against(site: Site, target: Target) -> list[str]:
     parts = [*(turned_sites(site) or ()), *(each.site for each in passes(site))]
     others += [reason for part in parts for reason in refusals.reasons_against(part)]
     return [*dict.fromkeys((*of_target, *refusals.reasons_against(site), *others))]
+
+
+def _is_followed(site: Site) -> bool:
+    """Say whether a template other than that of tiles by tiles computes what follows a result.
+
+    It reads q and k as they are. The others leave the result in sums over programs, or several
+    kernels have a part in it.
+    """
+    inner = bare(site)
+    if without_epilogue(site) != inner:
+        return False
+    by_row = grouped.core(inner)
+    in_a_tile = by_row is inner and not choice.reasons_against(inner)
+    return lists.has_lists(inner) or (in_a_tile and choice.streams_queries(inner))
 
 
 def _by_tiles(site: Site) -> bool:

@@ -84,6 +84,15 @@ CALLS = {
          "near": "[b, n]"},
     ),
     "sigmoid": ("attend(q, k, v, normalize=sigmoid)", INPUTS),
+    "keys that stay in a tile": (
+        "attend(q, k, v, score=qk * heat[h], mask=near[b, j] > 0.3, outputs=[lse])",
+        {"q": "[b, 2, 300, 24]", "k": "[b, 2, 20, 24]", "v": "[b, 2, 20, 40]", "heat": "[2]",
+         "near": "[b, 20]"},
+    ),
+    "lists of keys": (
+        "attend(q, k, v, domain=routed(r), score=-l1(q, k) * heat[h])",
+        {**INPUTS, "heat": "[4]", "r": "[b, n, 7] int"},
+    ),
     "a wide sum": (
         "attend(q, [source(k, v), source(k, v, weight=heat[b])], join=sum)",
         {**INPUTS, "v": "[b, 2, m, 72]", "heat": "[b]"},
@@ -159,6 +168,9 @@ def test_the_cpu_has_the_same_numbers(
         ("rows of all heads, and channels", "windows and a bias"),
         ("channels of a head, and places added", "a wide sum"),
         ("rows of all heads, and channels", "wide"),
+        ("rows, and channels added", "keys that stay in a tile"),
+        ("channels of a head, and places added", "keys that stay in a tile"),
+        ("rows of all heads, and channels", "lists of keys"),
     ],
 )
 def test_tensors_with_some_axes(name: str, call: str, harness: Harness) -> None:
@@ -191,6 +203,17 @@ def test_wide_results_have_room_for_less(
     assert fits or "spill registers" in answer.reasons[0]
 
 
-@pytest.mark.parametrize("call", [call for call in CALLS if "wide" not in call and call != FIRST])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "causal, with lse",
+        "two sources",
+        "a sum of two",
+        "part of a sum",
+        "sigmoid",
+        "keys that stay in a tile",
+        "lists of keys",
+    ],
+)
 def test_attentions(call: str, harness: Harness) -> None:
     checked(harness, call, EPILOGUES["added, then gated"], torch.float32)

@@ -119,10 +119,14 @@ def test_what_is_not_part_of_an_attention_stays(body: str) -> None:
     assert plan(body).site.attention.epilogue is None
 
 
-def test_it_stays_where_keys_stay_in_a_tile() -> None:
+def test_where_keys_stay_in_a_tile_results_are_followed_and_where_queries_stay_not() -> None:
     found = plan("o = attend(many, few, few, score=qk * heat[h]) * w")
-    assert found.chosen == "triton" and found.site.attention.epilogue is None
+    assert found.chosen == "triton" and found.site.attention.epilogue is not None
     assert any("stay in a tile" in reason for reason in found.verdicts[0].reasons)
+    assert (
+        plan("o = attend(few, many, many, score=qk * heat[h]) * few").site.attention.epilogue
+        is None
+    )
 
 
 def test_on_the_cpu_it_stays() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from attnc.backends.bare import beyond_bare
+from attnc.backends.epilogue import without_epilogue
 from attnc.backends.formula import beyond_weights
 from attnc.backends.torch_function import source_trees
 from attnc.backends.triton.gathered.configs import JOINT
@@ -37,7 +38,8 @@ def has_lists(site: Site) -> bool:
 
 def reasons_against(site: Site) -> list[str]:
     """Return why a site with lists of keys is not computed; none where it is."""
-    found = [*_of_weights(site), *beyond_weights(site), *beyond_bare(site)]
+    bare = without_epilogue(site)
+    found = [*_of_weights(site), *beyond_weights(site), *beyond_bare(bare)]
     found += [*of_shapes(site), *of_outputs(site), *of_expressions(site)]
     found += _of_tiled(site)
     for source in filter(_has_list, site.attention.sources):

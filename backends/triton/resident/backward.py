@@ -35,7 +35,7 @@ def backward(problem: Resident) -> KernelText:
     """Return the kernel."""
     computed = _formulas(problem)
     results = [each for each in problem.saved if each in ("out", "back")]
-    statistics = [each for each in problem.saved if each not in results]
+    statistics = [each for each in problem.saved if each not in (*results, *problem.if_kept)]
     grads = [f"grad_{name}" for name in problem.differentiable]
     contiguous = [*statistics, *(each for each in grads if each in ("grad_lse", "grad_scores"))]
     terms = [term.buffer for term in problem.terms(problem.streams)]

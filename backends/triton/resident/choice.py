@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from attnc.backends.bare import beyond_bare
+from attnc.backends.epilogue import without_epilogue
 from attnc.backends.formula import beyond_tiles
 from attnc.backends.torch_function import unknown_sizes
 from attnc.backends.triton.configs import CAPABILITIES
 from attnc.backends.triton.pieces import padded
+from attnc.backends.triton.refusals import of_epilogue
 from attnc.backends.triton.resident.configs import MOST, WIDEST, fits
 from attnc.backends.triton.resident.problem import readings_of
 from attnc.backends.triton.rules import affine
@@ -37,6 +39,11 @@ def keys_stay(site: Site) -> bool | None:
     return min(fitting, key=lambda keys: fitting[keys], default=None)
 
 
+def streams_queries(site: Site) -> bool:
+    """Say whether queries go by keys that stay, so that each row of the result is stored once."""
+    return not readings_of(site, bool(keys_stay(site)))[0].gathers
+
+
 def _serves(site: Site, keys: bool) -> bool:
     found = readings_of(site, keys)
     return bool(found) and all(each.whole or each.gathers for each in found)
@@ -44,9 +51,9 @@ def _serves(site: Site, keys: bool) -> bool:
 
 def reasons_against(site: Site) -> list[str]:
     """Return why the template does not compute a site; none where it does, and had better."""
-    found = [*_of_shapes(site), *beyond_bare(site)]
+    found = [*_of_shapes(site), *beyond_bare(without_epilogue(site))]
     if not found:
-        found += [*_of_weights(site), *_of_expressions(site)]
+        found += [*_of_weights(site), *_of_expressions(site), *_of_epilogue(site)]
     if not found and site.attention.normaliser == SoftmaxKeys():
         found += _of_worth(site)
     return found
@@ -92,6 +99,14 @@ def _of_weights(site: Site) -> Iterator[str]:
         linear = affine(source.post)
         if found[0].hard or linear is None or linear[1] != Constant(0.0):
             yield "post does more than multiply the weights of a softmax"
+
+
+def _of_epilogue(site: Site) -> Iterator[str]:
+    """Rows of the streamed side are stored once; those that stay are sums over programs."""
+    if site.attention.epilogue is not None:
+        if not streams_queries(site):
+            yield f"what follows a result of {MOST} rows at most has few bytes; it stands apart"
+        yield from of_epilogue(site)
 
 
 def _of_expressions(site: Site) -> Iterator[str]:

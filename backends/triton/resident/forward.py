@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import indent
 
 from attnc.backends.triton.expressions import Formula
 from attnc.backends.triton.kernel import KernelText, kernel_text
@@ -40,15 +41,17 @@ def forward(problem: Resident) -> KernelText:
     rows += ["scores"] if "scores" in problem.outputs else []
     summed = [name for name, _, _ in parts(problem)]
     operands = [name for name in problem.inputs if name in ("q", "k", *values)]
+    after = problem.epilogue
     return kernel_text(
         problem.base,
         "forward",
         f"A run of {problem.streams.operand} against all {problem.stays.operand}.",
         inputs=operands,
-        outputs=[*streamed, *rows, *summed],
-        contiguous=[*rows, *summed],
-        used=tile.sizes(problem, formulas),
+        outputs=[*streamed, *problem.if_kept, *rows, *summed],
+        contiguous=[*problem.if_kept, *rows, *summed],
+        used=tile.sizes(problem, formulas) | (after.used if after else set()),
         body=_body(problem, formulas),
+        constants=["KEEP"] if problem.if_kept else [],
     )
 
 
@@ -139,9 +142,21 @@ def _summed(problem: Resident, reading: Reading) -> Iterator[str]:
     yield f"result = {result}"
     if not reading.hard:
         yield f"result = result / {tile.NORMED}"
+    if reading.result == "out":
+        yield from _followed(problem, reading)
     yield stored(
         "result", reading.result, "h", "rows", problem.streams.length, reading.width
     )  # fmt: skip
+
+
+def _followed(problem: Resident, reading: Reading) -> Iterator[str]:
+    """What becomes of the result before it is stored; gradients may ask for it as it is now."""
+    if problem.if_kept:
+        arguments = ("normal", "h", "rows", problem.streams.length, reading.width, "out")
+        kept = stored("result", *arguments)  # laid out as the result is
+        yield f"if KEEP:\n{indent(kept, '    ')}"
+    if problem.epilogue:
+        yield from problem.epilogue.lines()
 
 
 def _gathered(problem: Resident, reading: Reading, carried: str) -> Iterator[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from attnc.backends.triton.following import following, launched
 from attnc.backends.triton.layout import call, define, listing
-from attnc.backends.triton.operation import backward_arguments, gradients
+from attnc.backends.triton.operation import backward_arguments, forward_arguments, gradients
 from attnc.backends.triton.reads import read_function, reads_of, tensor_gradient
 from attnc.backends.triton.resident.backward import backward
 from attnc.backends.triton.resident.backward import parts as backward_parts
@@ -38,7 +39,7 @@ def forward_launcher(problem: Resident) -> Iterator[str]:
         f"return {', '.join(problem.results)}",
     ]
     doc = "Launch the forward kernel."
-    name, arguments = problem.private("launch"), problem.names.arguments
+    name, arguments = problem.private("launch"), forward_arguments(problem)
     yield define(name, arguments, doc, _with_sizes(body), decorator="")
 
 
@@ -46,7 +47,13 @@ def backward_launcher(problem: Resident) -> Iterator[str]:
     """Yield the sources of the backward kernel and of its launcher."""
     kernel = backward(problem)
     yield kernel.definition()
+    before: list[str] = []
+    if problem.epilogue and problem.epilogue.outputs:
+        alone = following(problem.base)
+        yield alone.definition()
+        before = [*launched(problem.base, alone)]
     body = [
+        *before,
         *_split(problem, "gradients"),
         *_streamed_gradients(problem),
         *_parts(problem, backward_parts(problem)),
@@ -105,7 +112,7 @@ def _split(problem: Resident, kind: str) -> list[str]:
 def _room(problem: Resident, name: str) -> str:
     """Return the expression of an empty result."""
     made: Mapping[str, str] = problem.fakes
-    if name in ("out", "back"):
+    if name in ("out", "back", "normal"):
         return made[name]
     shape = f"by_query(q, {problem.shape_of(name)})"
     return f"{shape}.long()" if name == "index" else shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from attnc.backends.triton.epilogue import Epilogue
 from attnc.backends.triton.names import Names
 from attnc.backends.triton.orientation import Orientation, product
 from attnc.backends.triton.pieces import padded
@@ -164,7 +165,7 @@ class Resident:
         known = [*(each.result for each in self.readings), *wanted]
         known += [name for name in running if name == "lse" and name not in known]
         last = [name for name in running if name not in known]
-        last += ["totals"] if self.averages else []
+        last += [*(["totals"] if self.averages else []), *self.if_kept]
         return [*known, *(["index"] if self.is_hard else []), *last]
 
     def shape_of(self, statistic: str) -> str:
@@ -186,6 +187,7 @@ class Resident:
         """Result -> expression of an empty one."""
         made = {"out": f"token_rows(q, {self.readings[0].width})"}
         made["back"] = f"token_rows(k, {self.readings[-1].width})"
+        made["normal"] = f"token_rows(q if keep else q[:0], {self.readings[0].width})"
         for name in self.results:
             shape = {"i": "q.shape[:3]", "j": "k.shape[:3]"}[self.side_of(name).token]
             shape = "*q.shape[:3], k.shape[2]" if name == "scores" else f"*{shape}"
@@ -203,11 +205,11 @@ class Resident:
     @property
     def saved(self) -> list[str]:
         """Results that the backward pass takes."""
-        needed = {"index", "totals"} | {
+        needed = {"index", "totals", *self.if_kept} | {
             name for each in self.readings if not each.whole for name in (each.result, each.lse)
         }
         if self.is_hard:
-            needed = {"index", "totals"}
+            needed = {"index", "totals", *self.if_kept}
         elif self.averages:
             needed.add("out")
         return [name for name in self.results if name in needed]
@@ -224,13 +226,19 @@ class Resident:
 
     @property
     def beside(self) -> Mapping[str, str]:
-        """No tensor is in the form of the result."""
-        return {}
+        """Captured tensors beside the result -> their gradients as autograd has them."""
+        return self.base.beside
 
     @property
     def if_kept(self) -> Sequence[str]:
-        """Results are there whether gradients are wanted or not."""
-        return ()
+        """Results that are empty unless gradients are wanted, as the launcher's `keep` says."""
+        return ("normal",) if self.base.reads_result else ()
+
+    @property
+    def epilogue(self) -> Epilogue | None:
+        """What becomes of the result of streamed queries, if anything."""
+        after = self.base.epilogue
+        return None if after is None else replace(after, head="h", near="near")
 
 
 def stand_in(site: Site) -> Site:
