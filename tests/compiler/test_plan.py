@@ -231,7 +231,7 @@ def test_the_plan_as_rows_and_as_data(block: type[Block]) -> None:
     assert data["target"] == "cpu" and data["sizes"] == SIZES
     assert [site["backend"] for site in data["sites"]] == ["reference"] * 2
     assert data["sites"][0]["verdicts"][0] == {
-        "backend": "sdpa", "can": False, "chosen": False, "reasons": ["why"],
+        "backend": "sdpa", "can": False, "chosen": False, "reasons": ["why"], "reads": {},
     }  # fmt: skip
 
 
