@@ -229,6 +229,6 @@ def channels(count: int) -> Site:
 
 EXAMPLES: tuple[Callable[[int], Site], ...] = (
     causal, causal_table, biased, shared_keys, gated, followed, windows, neighborhood, fading,
-    linear, chosen, joint, sampled, competing, squared,
+    linear, chosen, joint, sampled, competing, squared, rotated,
 )  # fmt: skip
 """By head dim; between them they have every kind of kernel, walk and tile."""

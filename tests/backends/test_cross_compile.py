@@ -73,6 +73,11 @@ def test_kernels_that_walk_keys_twice_are_within_budget() -> None:
     assert {*compiled("cuda:90", 64, 1000, "squared")} == {"forward", "queries", "keys"}
 
 
+@pytest.mark.parametrize(("target", "dim"), [("cuda:90", 128), ("hip:gfx942", 64)])
+def test_kernels_that_norm_and_rotate_rows_are_within_budget(target: str, dim: int) -> None:
+    assert {*compiled(target, dim, 1000, "rotated")} == {"forward", "queries", "keys"}
+
+
 @pytest.mark.parametrize("target", ["cuda:90", "hip:gfx942"])
 def test_resident_kernels_are_within_budget(target: str) -> None:
     made = compiled(target, 64, 1000, "duplex", 32)
