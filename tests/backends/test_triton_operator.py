@@ -58,11 +58,17 @@ def arguments(of: Site, n: int = 12, requires_grad: bool = True) -> list[Tensor]
     return [x.requires_grad_() if requires_grad and x.is_floating_point() else x for x in made]
 
 
+def keep(join: str) -> list[list[bool]]:
+    """Return what operators take besides tensors: whether sums leave the result of each source."""
+    return [[True], [False]] if join == "sum" else [[]]
+
+
 @pytest.mark.parametrize("join", ["softmax", "sum"])
 def test_the_operator_passes_torch_s_own_checks(join: str, load_kernels: LoadKernels) -> None:
     of = site(join, ("out",))
     names = vars(load_kernels(of, built(of)))
-    torch.library.opcheck(names["attend_op"]._opoverload, tuple(arguments(of)))
+    for kept in keep(join):
+        torch.library.opcheck(names["attend_op"]._opoverload, (*arguments(of), *kept))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="Triton is not in its interpreter")
@@ -73,10 +79,12 @@ def test_launchers_give_what_operators_announce(join: str, load_kernels: LoadKer
     names = vars(load_kernels(of, TritonBackend().build(of, TARGET)))
     given = [x.detach() for x in arguments(of)]
     checks = ("test_schema", "test_faketensor")
-    torch.library.opcheck(names["attend_op"]._opoverload, tuple(given), test_utils=checks)
-    results = names["attend_op"](*given)
-    saved = results if join == "softmax" else ()
-    grads = results if join == "softmax" else (results,)
+    for kept in keep(join):
+        operator = names["attend_op"]._opoverload
+        torch.library.opcheck(operator, (*given, *kept), test_utils=checks)
+    results = names["attend_op"](*given, *keep(join)[0])
+    saved = results if join == "softmax" else results[1:]
+    grads = results if join == "softmax" else results[:1]
     for wanted in ([True] * 2, [False] * 2):
         arguments_ = (*grads, *given, *saved, wanted[: 1 if join == "softmax" else 2])
         operator = names["attend_backward_op"]._opoverload
