@@ -126,6 +126,15 @@ def shares(site: Linear) -> Iterator[str]:
         yield f"share = 1.0 / ({site.over.divisor('sums_tile')})"
 
 
+def shared(site: Linear) -> Iterator[str]:
+    """Yield the statement that multiplies queries by their shares.
+
+    Gradients would leave half precision there: next to a small total q itself is small.
+    """
+    if site.over is not None:
+        yield "q_tile = (q_tile * share[:, None]).to(q_tile.dtype)"
+
+
 def deltas(site: Linear) -> Iterator[str]:
     """Yield statements for what gradients of weights count from."""
     if site.over is not None:

@@ -14,6 +14,7 @@ from attnc.backends.triton.linear.layout import (
     kernel,
     near,
     place,
+    shared,
     shares,
     some_columns,
 )
@@ -72,12 +73,12 @@ def _step(site: Linear) -> Iterator[str]:
     yield "inside = first + rows < n"
     yield from shares(site)
     yield from deltas(site)
-    share = "(grad_tile * share[:, None]).to(grad_tile.dtype)" if site.over else "grad_tile"
-    yield f"grad_tile = tl.where(inside[:, None], {share}, 0.0)"
+    yield from shared(site)
+    yield "grad_tile = tl.where(inside[:, None], grad_tile, 0.0)"
     yield f"p = {product('q_tile', 'tl.trans(k_tile)')} * within * lag"
     yield f"dp = {product('grad_tile', 'tl.trans(v_tile)')}"
     if site.over:  # counted once, with the first columns
-        yield "less = tl.where(inside & (tile == 0), share * delta_tile, 0.0)"
+        yield "less = tl.where(inside & (tile == 0), delta_tile, 0.0)"
         yield "dp -= less[:, None]"
     yield "moment += tl.sum(p * dp, 1)"
     yield "near_part = times_sums(q_tile, state, PRECISION, WIDE) * (rows + 1)[:, None]"

@@ -17,6 +17,7 @@ from attnc.backends.triton.linear.layout import (
     moved,
     near,
     place,
+    shared,
     shares,
     some_columns,
     tile,
@@ -67,7 +68,7 @@ def _body(site: Linear, y: str, z: str, sums: str, counts: str, later: bool) -> 
 
 
 def _step(site: Linear, y: str, z: str, later: bool) -> Iterator[str]:
-    y_tile, z_tile = tile(y), tile(z)
+    y_tile = tile(y)
     yield near(site.length(y))
     yield whole_rows(site, y)
     yield some_columns(site, z)
@@ -76,8 +77,8 @@ def _step(site: Linear, y: str, z: str, later: bool) -> Iterator[str]:
     if later and site.over:
         yield from shares(site)
         yield from deltas(site)
-        yield f"{z_tile} = ({z_tile} * share[:, None]).to({z_tile}.dtype)"
+        yield from shared(site)
     yield from moved(site, y, z)
     if site.over:
-        weights = " * (share * delta_tile)[:, None]" if later else ""
+        weights = " * delta_tile[:, None]" if later else ""
         yield carried(site, "count", f"tl.sum({y_tile}.to(tl.float32){weights}, 0)")

@@ -24,6 +24,7 @@ from attnc.backends.triton.linear.layout import (
     moved,
     near,
     place,
+    shared,
     shares,
     some_columns,
     tile,
@@ -140,9 +141,9 @@ def _step(site: Linear, each: Sweep) -> Iterator[str]:
     yield from (whole_rows(site, each.x), whole_rows(site, each.y), some_columns(site, each.z))
     yield from _of_queries(site, each)
     if each.later:  # rows past the end come first in this order
-        value = f"({z} * share[:, None]).to({z}.dtype)" if site.over else z
+        yield from shared(site)
         yield f"inside = (first + rows < {site.length(each.x)})[:, None]"
-        yield f"{z} = tl.where(inside, {value}, 0.0)"
+        yield f"{z} = tl.where(inside, {z}, 0.0)"
     yield f"p = {product(x, f'tl.trans({y})')}"
     if site.over and each.turned:
         yield f"p -= delta_tile{'[None, :]' if each.later else '[:, None]'}"
