@@ -14,9 +14,11 @@ from attnc.backends.reference import ReferenceBackend, function
 from attnc.backends.tiled import TiledBackend
 from attnc.backends.triton import TritonBackend
 from attnc.compiler.kernel import Backend, No, Site, Target, Yes
+from attnc.dsl.attention import Coordinate, Load, Result
 from attnc.dsl.dims import Size
 from attnc.dsl.graph import TensorType
 from attnc.dsl.prologues import Normed, Prologue, Rotated, Step, prologue_tensors
+from attnc.dsl.scorelang import make
 
 if TYPE_CHECKING:
     from tests.backends.conftest import Harness
@@ -123,6 +125,19 @@ def test_of_queries_alone(harness: Harness) -> None:
     checked(harness, site, torch.float16)
 
 
+def test_what_follows_the_result_may_be_changed_as_well(harness: Harness) -> None:
+    site = turned(harness.site(*CALLS["heads share keys, with lse"]), q=(RMS, HALVES))
+    gate = Load("gate", tuple(map(Coordinate, "bhic")))
+    attention = replace(
+        site.attention,
+        epilogue=make("mul", Result(), make("sigmoid", gate)),
+        tensors=(*site.attention.tensors, "gate"),
+    )
+    checked(
+        harness, replace(site, attention=attention, tensors=(*site.tensors, site.q)), torch.float32
+    )
+
+
 def test_tables_may_serve_both_and_differ_between_samples(harness: Harness) -> None:
     site = turned(harness.site(*CALLS["heads share keys, with lse"]), q=(HALVES,))
     batch, _, n, width = site.q.shape
@@ -151,6 +166,15 @@ def test_gradients_that_none_asks_for_are_not_computed(harness: Harness) -> None
             x.requires_grad_(x is wanted)
         grad, expected = (_gradient(each(*given), wanted) for each in (entry, function(site)))
         torch.testing.assert_close(grad, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_torch_traces_gradients_through_what_q_is(harness: Harness) -> None:
+    """Without an implementation for the CPU, operators have the gradients that a GPU's have."""
+    site = turned(harness.site(*CALLS["plain"]), q=(RMS, HALVES))
+    harness.interpreted(site, (64, 64))
+    given = [x.float().requires_grad_() for x in harness.inputs(site, SIZES, torch.float32)]
+    operator = vars(harness.module(site))["attend_op"]._opoverload
+    torch.library.opcheck(operator, tuple(given), test_utils="test_aot_dispatch_dynamic")
 
 
 def _gradient(result: Tensor | tuple[Tensor, ...], of: Tensor) -> Tensor:
