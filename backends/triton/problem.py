@@ -172,10 +172,16 @@ class Problem:
         made = {}
         for name in self.results:
             of = "q if keep else q[:0]" if self.summed and name in self.if_kept else "q"
-            made[name] = f"token_rows({of}, {self.width})" if name in rows else f"by_query({of})"
+            room = f"token_rows({of}, {self.width})" if name in rows else f"by_query({of})"
+            made[name] = self.for_gradients(room) if name in rows - {"out"} else room
         if self.epilogue:
-            made["normal"] = f"(token_rows(q, {self.width}) if keep else q.new_empty(0))"
+            normal = self.for_gradients(f"token_rows(q, {self.width})")
+            made["normal"] = f"({normal} if keep else q.new_empty(0))"
         return made
+
+    def for_gradients(self, room: str) -> str:
+        """Return room for a result that gradients count from, of the size of what is given."""
+        return room
 
     @property
     def differentiable(self) -> list[str]:

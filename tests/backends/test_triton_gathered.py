@@ -73,6 +73,9 @@ CASES = {
     "softcap": Case("score = tanh(qk * 0.1) * 5"),
     "distance": Case("score = -l1(q, k) * 0.2"),
     "distance and product": Case("score = qk * 0.2 - heat[h] * l1(q, k)", "by_head", "q1, k1, v1"),
+    "learned distance": Case("score = -heat[h] * l1(q, k)", "by_head"),
+    "sums of learned distances": Case("join = sum", streams="q, [source(k, v, domain = routed(r), "
+        "weight = gain[b, 0], score = -heat[h] * l1(q, k)), source(k2, v2, domain = routed(r))]"),
     "no product": Case("score = spread[h, i, j], post = w * qk"),
     "constant": Case("score = 1.0", streams="q1, k1, v1"),
     "sink": Case("normalize = softmax(keys, sink = sink[h]), outputs = [lse]"),
@@ -108,7 +111,10 @@ CASES = {
     "a sum with all": Case("join = sum", streams="q, [source(k, v, weight = heat[h]), "
         "source(k2, v2, domain = routed(r), weight = heat[h])]"),
 }  # fmt: skip
-HALF = ["by head, masked", "distance", "add", "table", "beside tables"]
+HALF = [
+    "by head, masked", "distance", "distance and product", "learned distance", "add", "table",
+    "beside tables",
+]  # fmt: skip
 
 
 def inputs(site: Site, harness: Harness, dtype: torch.dtype) -> list[Tensor]:

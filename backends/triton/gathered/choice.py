@@ -85,7 +85,10 @@ def _of_source(source: Source) -> Iterator[str]:
             sizes = ", ".join(str(each) for each in radius if not isinstance(each, int))
             yield f"the radius of a box must be a number at compile time; {sizes} is not"
         case PerHeads() if _has_list(source):
-            yield "lists of keys are made alike for all heads; here domains differ between heads"
+            yield (
+                "lists are of one length for all heads and belong to one index or centre; where "
+                "domains differ between heads, attend with each group of heads by itself"
+            )
     if source.post is not None and has_distance(source.post):
         yield "a post expression reads l1(q, k), whose gradient scores alone pass on"
 

@@ -31,6 +31,7 @@ from attnc.dsl.scorelang import (
     centre,
     derivative,
     fractions,
+    has_distance,
     reaches,
     replaced,
     simplify,
@@ -75,6 +76,24 @@ class Gathered(Problem):
             **super().fakes,
             "slot_weights": f"torch.empty({shape}, dtype=q.dtype, device=q.device)",
         }
+
+    @property
+    def precise(self) -> bool:
+        """Whether gradients count from results in float32.
+
+        Distances are all of one sign, so that rounding a result would not cancel out in the sum of
+        distances times gradients of scores, as it does where that is a sum of products.
+        """
+        return self.rule.centred and any(has_distance(each.slope.tree) for each in self.terms())
+
+    @property
+    def normal(self) -> str:
+        """The result of what delta is the product with, one of its own where that is precise."""
+        return "normal" if self.precise else super().normal
+
+    def for_gradients(self, room: str) -> str:
+        """Return room for a result that gradients count from, in float32 where that is precise."""
+        return f"torch.empty_like({room}, dtype=torch.float32)" if self.precise else room
 
     @property
     def differentiable(self) -> list[str]:
