@@ -16,6 +16,7 @@ import argparse
 import csv
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -50,6 +51,8 @@ DTYPES: Mapping[str, torch.dtype] = {
 LENGTHS = (1000, 60, 16)
 """One for each class of lengths, none a multiple of a tile; the last for the usual dtype alone."""
 
+TILES = re.compile(r"^ +(None|\(\d+, \d+\)): \{.*\},\n", re.MULTILINE)
+"""What launchers look tiles up in: a row for each card."""
 
 CHANNELS = (12, 32, 60, 200)
 """One for each class of few rows."""
@@ -86,7 +89,9 @@ class Job:
     def digest(self) -> str:
         """A digest of all that the machine code depends on."""
         kernel = TritonBackend().build(self.site, parse_target(self.target))
-        text = f"{triton.__version__}\n{self.length}\n{KernelFile({self.site: kernel}).text}"
+        card = CAPABILITIES[self.target] if DTYPES[self.dtype].itemsize == 2 else None
+        text = on_card(KernelFile({self.site: kernel}).text, card)
+        text = f"{triton.__version__}\n{self.length}\n{text}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -149,6 +154,11 @@ def shapes(target: str) -> Sequence[tuple[str, tuple[int, ...]]]:
 def _is_long(site: Site) -> bool:
     """Say whether the length of an example is left open."""
     return any("n" in symbols(size) for type_ in site_types(site) for size in type_.shape)
+
+
+def on_card(text: str, card: tuple[int, int] | None) -> str:
+    """Return kernels without tiles of other cards; None stands for those that are not listed."""
+    return TILES.sub(lambda row: row[0] if row[1] == str(card) else "", text)
 
 
 # Compiling --------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from attnc.backends.triton import examples
+from attnc.backends.triton.backend import TritonBackend
 from attnc.backends.triton.configs import CAPABILITIES
+from attnc.compiler.kernel import Target
 from attnc.dsl.version import VERSION
-from benchmarks.kernel_resources import Job, Row, jobs, read, write
+from benchmarks.kernel_resources import Job, Row, jobs, on_card, read, write
 
 ROOT = Path(__file__).parents[2]
 SAMPLED = 3
@@ -84,6 +86,16 @@ def test_the_digest_changes_with_the_kernels() -> None:
     assert job.digest == job.digest
     assert job.digest != replace(job, sizes=(128,)).digest
     assert job.digest != replace(job, target="cuda:80").digest
+
+
+def test_tiles_of_other_cards_are_no_part_of_the_digest() -> None:
+    text = "tiles = {\n    (8, 0): {None: (64, 64, 4, 2)},\n    None: {None: (32, 32, 4, 1)},\n}\n"
+    first, second = text.splitlines(keepends=True)[1:3]
+    assert on_card(text, (8, 0)) == text.replace(second, "")
+    assert on_card(text, None) == text.replace(first, "")
+    source = TritonBackend().build(examples.causal(64), Target("cuda", "90")).source
+    assert "(9, 0): {" in source
+    assert "(9, 0): {" not in on_card(source, None)
 
 
 def test_what_is_over_budget_in_the_table_is_what_the_documentation_lists() -> None:
