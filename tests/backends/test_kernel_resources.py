@@ -96,6 +96,8 @@ def test_tiles_of_other_cards_are_no_part_of_the_digest() -> None:
     source = TritonBackend().build(examples.causal(64), Target("cuda", "90")).source
     assert "(9, 0): {" in source
     assert "(9, 0): {" not in on_card(source, None)
+    namespace = next(name for name in source.split(".") if name.startswith("attnc_"))
+    assert namespace not in on_card(source, (9, 0))
 
 
 def test_what_is_over_budget_in_the_table_is_what_the_documentation_lists() -> None:
