@@ -159,21 +159,33 @@ def saved_bytes(site: Site, float_bytes: int) -> Size:
 def passes_saved(prologue: Prologue, reads: int) -> int:
     """Return the memory traffic that a prologue saves, in bytes of its operand; below 0 it costs.
 
-    Apart, each step writes its rows, which are read again. In the kernel a row goes through once
-    more for each step and each time that it is read: for the partners of its columns, or for its
-    size. Tables of a rotation are read either way.
+    In the kernel a row goes through once more for each step and each time that it is read: for the
+    partners of its columns, or for its size. Tables of a rotation are read either way.
 
     Args:
         reads: how often a forward pass reads each row.
     """
-    tables = [(1 + step.by_column) if isinstance(step, Rotated) else 0 for step in prologue.steps]
-    return sum(2 + table - reads * (1 + table) for table in tables)
+    return passes_apart(prologue) - reads * sum(1 + table for table in _tables(prologue))
 
 
-def ahead_bytes(site: Site, prologue: Prologue, reads: int, float_bytes: int) -> Size:
-    """Return the memory traffic that a prologue of a site saves, in bytes; see `passes_saved`."""
+def passes_apart(prologue: Prologue) -> int:
+    """Return what a prologue by itself moves: each step writes its rows, which are read again."""
+    return sum(2 + table for table in _tables(prologue))
+
+
+def _tables(prologue: Prologue) -> list[int]:
+    """Return for each step the elements of tables that a row reads, by its own."""
+    return [1 + step.by_column if isinstance(step, Rotated) else 0 for step in prologue.steps]
+
+
+def ahead_bytes(site: Site, prologue: Prologue, reads: int, float_bytes: int) -> tuple[Size, Size]:
+    """Return the bytes that a prologue saves in a forward pass, and what gradients take more.
+
+    For gradients it is done once more by itself; see `passes_saved`.
+    """
     rows = next(each for name, each in site_operands(site) if name == prologue.operand)
-    return passes_saved(prologue, reads) * type_bytes(rows, float_bytes)
+    size = type_bytes(rows, float_bytes)
+    return passes_saved(prologue, reads) * size, passes_apart(prologue) * size
 
 
 def activation_bytes(

@@ -41,7 +41,8 @@ class SitePlan:
         score_bytes: what the scores of one call would take in memory.
         fusible: element-wise work beside the attention that could become part of it.
         saved: memory traffic of all calls that fusing what follows the results saves, in bytes.
-        ahead: the same of what q and k are before they are multiplied, for each such operand.
+        ahead: of operands that kernels change as they read them, the bytes that this saves in all
+            forward passes, and those that gradients take more, as they make the operand once more.
         resources: what the kernels take of a card, by target and kernel, where measured.
         floors: the least time of one call on the target, where asked for and known.
     """
@@ -55,7 +56,7 @@ class SitePlan:
     score_bytes: int
     fusible: tuple[Fusible, ...] = ()
     saved: int = 0
-    ahead: Mapping[str, int] = field(default_factory=dict)
+    ahead: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     resources: Taken = field(default_factory=dict)
     floors: tuple[Floor, ...] = ()
 
@@ -168,14 +169,16 @@ class _Planner:
     def _saved(self, called: Site) -> int:
         return number(saved_bytes(called, self.width), self.sizes)
 
-    def _ahead(self, counts: Mapping[Site, int], chosen: Verdict) -> Mapping[str, int]:
-        saved: Counter[str] = Counter()
+    def _ahead(self, counts: Mapping[Site, int], chosen: Verdict) -> Mapping[str, tuple[int, int]]:
+        totals: dict[str, tuple[int, int]] = {}
         for called, count in counts.items():
             for each in called.attention.prologues:
                 reads = chosen.reads.get(each.operand) or 1
                 moved = ahead_bytes(called, each, reads, self.width)
-                saved[each.operand] += count * number(moved, self.sizes)
-        return saved
+                saved, more = totals.get(each.operand, (0, 0))
+                of_calls = [count * number(size, self.sizes) for size in moved]
+                totals[each.operand] = saved + of_calls[0], more + of_calls[1]
+        return totals
 
     def _refuse(self, call: AttentionCall, verdicts: Sequence[Verdict]) -> NoReturn:
         notes = [Note(f"{each.backend}: {'; '.join(each.reasons)}") for each in verdicts]

@@ -37,8 +37,9 @@ def site_text(site: SitePlan) -> str:
         result = scorelang.text(scorelang.simplify(what.attention.epilogue))
         lines.append(f"  fused: the result is {result}, saving {amount(site.saved)}B")
     for each in what.attention.prologues:
-        made = prologue_text(what.attention, each)
-        lines.append(f"  fused: {made}, saving {amount(site.ahead[each.operand])}B")
+        made, (saved, more) = prologue_text(what.attention, each), site.ahead[each.operand]
+        gain = f"saving {amount(saved)}B; gradients make it once more, {amount(more)}B"
+        lines.append(f"  fused: {made}, {gain}")
     lines += [f"  {_apart(each, site)}" for each in site.fusible]
     lines += [f"  {floor_text(each)}" for each in site.floors]
     width = max(len(verdict.backend) for verdict in site.verdicts)
@@ -102,7 +103,10 @@ def site_json(site: SitePlan) -> dict[str, object]:
         "bytes": site.bytes,
         "score_bytes": site.score_bytes,
         "saved": site.saved,
-        "ahead": dict(site.ahead),
+        "ahead": {
+            operand: {"saved": saved, "gradients": more}
+            for operand, (saved, more) in site.ahead.items()
+        },
         "resources": site.resources,
         "floors": [asdict(each) for each in site.floors],
         "fusible": [{**asdict(each), "bytes": str(each.bytes)} for each in site.fusible],

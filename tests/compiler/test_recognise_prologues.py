@@ -144,7 +144,10 @@ def test_the_plan_counts_the_bytes() -> None:
     rows = 2 * 2 * 9 * 16 * 2
     bodies = ("rope(q)", "l2_normalize(q)", "rope(l2_normalize(q))")
     sites = [plan(ATTEND.format(body, "k")) for body in bodies]
-    assert [dict(site.ahead) for site in sites] == [{"q": rows}, {"q": rows}, {"q": 2 * rows}]
+    assert [dict(site.ahead) for site in sites] == [
+        {"q": (rows, 3 * rows)}, {"q": (rows, 2 * rows)}, {"q": (2 * rows, 5 * rows)},
+    ]  # fmt: skip
+    assert "saving 1.15 kB; gradients make it once more, 3.46 kB" in site_text(sites[0])
 
 
 @pytest.mark.parametrize(
