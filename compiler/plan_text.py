@@ -53,6 +53,11 @@ def site_text(site: SitePlan) -> str:
 
 def _apart(work: Fusible, site: SitePlan) -> str:
     """Return why work beside an attention is no part of it, or what that would save."""
+    if work.operand == "beside":
+        return (
+            f"{work.names[0]}, of other queries, reads the result after its own: {work.bytes} B go "
+            "through memory between the two kernels"
+        )
     what = f"{', '.join(work.names)} around {work.operand}"
     chosen = next(verdict for verdict in site.verdicts if verdict.chosen)
     reads = chosen.reads.get(work.operand)

@@ -12,10 +12,13 @@ from torch import fx, nn
 
 from attnc.compiler.cost import type_bytes
 from attnc.compiler.kernel import Site, Target
+from attnc.compiler.leaf import Attend
 from attnc.compiler.passes.shapes import origin, type_of
 from attnc.compiler.sites import site_operands
 from attnc.compiler.targets import float_bytes
+from attnc.dsl.attention import Result
 from attnc.dsl.dims import Size
+from attnc.dsl.scorelang import loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class Fusible:
     """Work on elements, or on rows of q and k, beside an attention.
 
     Attributes:
-        operand: `q`, `k0`, `v0` ... for what feeds it, `out` for what reads its result.
+        operand: `q`, `k0`, `v0` ... for what feeds it, `out` for what reads its result, `beside`
+            for an attention that takes its result into what follows its own.
         names: what the spec calls the results, nearest to the attention first.
         bytes: memory traffic that fusing would save: one write and one read of the operand.
     """
@@ -42,6 +46,7 @@ def fusible(node: fx.Node, site: Site, module: nn.Module, target: Target) -> tup
     result = type_of(node)
     if result is not None:
         found.append(("out", result, [*_reading(node, module)]))
+        found.append(("beside", result, [*_joining(node, module)]))
     width = float_bytes(target)
     return tuple(
         Fusible(operand, tuple(names), 2 * type_bytes(type_, width))
@@ -73,6 +78,26 @@ def _reading(node: fx.Node, module: nn.Module) -> Iterator[str]:
             yield _name(node)
         elif not _is_view(node):
             return
+
+
+def _joining(node: fx.Node, module: nn.Module) -> Iterator[str]:
+    """Yield the attention that alone reads a result, after its own."""
+    while len(node.users) == 1:
+        of, (node,) = node, node.users
+        leaf = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(leaf, Attend) and leaf.site.attention.epilogue is not None:
+            operands = zip(site_operands(leaf.site), node.args, strict=True)
+            names = [name for (name, _), argument in operands if argument is of]
+            beside = {f"t{number}" for number in _followers(leaf.site)}
+            yield from [leaf.site.name] if beside.issuperset(names) else []
+        if not _is_view(node):
+            return
+
+
+def _followers(site: Site) -> Iterator[int]:
+    """Yield the numbers of the tensors that what follows a result reads."""
+    read = loads(site.attention.epilogue or Result())
+    yield from (at for at, name in enumerate(site.attention.tensors) if name in read)
 
 
 def _name(node: fx.Node) -> str:

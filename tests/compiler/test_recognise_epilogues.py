@@ -10,7 +10,11 @@ from torch import Tensor
 
 import attnc
 from attnc.api import Compilation
+from attnc.compiler.passes.fusible import Fusible
 from attnc.compiler.plan import SitePlan
+from attnc.compiler.plan_text import site_text
+from attnc.dsl.attention import Result
+from attnc.dsl.dims import symbol
 from attnc.dsl.scorelang import text
 
 torch.set_num_threads(1)
@@ -137,3 +141,17 @@ def test_on_the_cpu_it_stays() -> None:
 def test_positions_beside_attentions_of_the_zoo_are_part_of_them(name: str, count: int) -> None:
     sites = Compilation(attnc.check(f"zoo:{name}"), "cuda:90").plan.sites
     assert sum(each.site.attention.epilogue is not None for each in sites) == count
+
+
+def test_attentions_of_other_queries_are_added_as_the_second_is_stored() -> None:
+    other = ATTEND.replace("attend(q", "attend(t")
+    body = f"x = {ATTEND}\n  y = {other}\n  o = x - heat[1] * y"
+    graph = attnc.check(attnc.loads(model(body)))
+    first, second = Compilation(graph, "cuda:90", {"b": 2, "n": 9, "m": 300}).plan.sites
+    assert text(first.site.attention.epilogue or Result()) == "slice * o"
+    assert text(second.site.attention.epilogue or Result()) == f"o - multiply{PLACE}"
+    bytes_ = 2 * 2 * symbol("b") * 2 * symbol("n") * 16
+    assert first.fusible == (Fusible("beside", (second.site.name,), bytes_),)
+    assert f"{bytes_} B go through memory between the two kernels" in site_text(first)
+    for pair in zip(*(results(body, target) for target in ("cuda:90", "reference")), strict=True):
+        torch.testing.assert_close(*pair, rtol=1e-12, atol=1e-12)
