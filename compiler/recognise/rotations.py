@@ -58,6 +58,8 @@ def _fits(found: Rotation) -> bool:
     if len(found.x.shape) != _RANK or not isinstance(width, int) or width % 2:
         return False
     for table in (found.cos, found.sin):
+        if not table.shape:
+            return False
         *outer, columns = table.shape
         if table.type.dtype != "float" or columns not in (width, width // 2):
             return False

@@ -160,6 +160,8 @@ def test_the_plan_counts_the_bytes() -> None:
         HALVES.replace("low * s +", "high * s +") + f"\n  {ATTEND.format('r', 'k')}",
         HALVES.replace("c * low - high", "high * s - low").replace("low * s,", "low * c,")
         + f"\n  {ATTEND.format('r', 'k')}",
+        f"t = mean(c)\n  {HALVES}".replace("c * low", "t * low").replace("high * c", "high * t")
+        + f"\n  {ATTEND.format('r', 'k')}",
         COLUMNS.replace("-high, low", "-low, high") + f"\n  {ATTEND.format('r', 'k')}",
         PAIRS.replace("c p -> b h n (c p)", "c p -> b h n (p c)")
         + f"\n  {ATTEND.format('r', 'k')}",
