@@ -33,7 +33,7 @@ _OPERATORS: Mapping[str, str] = {
 _FUNCTIONS: Mapping[str, str] = {
     "cat": "joined", "stack": "stacked", "einsum": "product", "sum": "total", "mean": "average",
     "where": "chosen", "zeros": "blank", "arange": "positions", "pad": "padded", "max": "largest",
-    "min": "smallest",
+    "min": "smallest", "gather": "gathered",
 }  # fmt: skip
 
 

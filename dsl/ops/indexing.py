@@ -26,6 +26,26 @@ def _gathered(bound: Bound, shape: Shape, index: Shape, axis: int) -> Shape:
     return replaced(common, along, index[along])
 
 
+def _gather(bound: Bound) -> Template:
+    """Return a call of torch's own gather, which broadcasts nothing.
+
+    `torch.take_along_dim` broadcasts, but takes symbolic sizes for those that it is traced with.
+    """
+    shape, index = bound.shape("s"), bound.shape("t")
+    along = position(bound.integer("axis"), len(shape))
+    wanted = _gathered(bound, shape, index, along)
+    text = ""
+    holes: dict[str, Arg] = {}
+    for name, sizes in (("x", replaced(shape, along, index[along])), ("index", index)):
+        shown = tuple(-1 if own == size else size for own, size in zip(sizes, wanted, strict=True))
+        expanded = f"{{{name}}}"
+        if sizes != wanted:
+            holes[f"{name}_shape"] = shown
+            expanded += f".expand({{{name}_shape}})"
+        text += f"{expanded}.gather({{axis}}, " if name == "x" else f"{expanded})"
+    return Template(text, holes)
+
+
 def _taken(bound: Bound, shape: Shape, index: Value, axis: int) -> Shape:
     """Rule: the index's axes in place of the axis."""
     return replaced(shape, position(axis, len(shape)), *index.shape)
@@ -83,7 +103,7 @@ ROWS = (
         FAMILY,
         "x at index along the axis; other axes of x and index broadcast.",
         "x: any[*s], index: int[*t], axis: int = -1 -> any[*gathered(s, t, axis)]",
-        "torch.take_along_dim({x}, {index}, dim={axis})",
+        _gather,
         rules={"gathered": _gathered},
     ),
     Op(
