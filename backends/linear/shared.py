@@ -23,7 +23,7 @@ def causal_sums(q, k, v, rate):
 
 
 def causal_moments(q, k, v, rate):
-    """The same, each term multiplied by i - j: the derivative of causal_sums by `rate`."""
+    """The same, each term times i - j: the derivative of causal_sums by `rate`."""
     out = v.new_empty(v.shape)
     total = v.new_zeros(*v.shape[:2], q.shape[3], v.shape[3])
     lagging = total.clone()
@@ -40,7 +40,7 @@ def causal_moments(q, k, v, rate):
 
 
 def chunks_of(q, rate):
-    """Runs of queries, their numbers within the run [r, 1], and their decay [.., r, r]."""
+    """Runs of queries, their numbers in the run [r, 1], and their decay [.., r, r]."""
     i = torch.arange(CHUNK, device=q.device)[:, None]
     near = (rate * (i - i.mT).clamp(min=0)).exp().tril()
     for start in range(0, q.shape[2], CHUNK):
@@ -55,7 +55,7 @@ def keep_operands(ctx, inputs, output):
 
 
 def pull_sums(ctx, grad):
-    """Gradients of all arguments; those of keys and values are sums over later queries."""
+    """Gradients of all arguments; those of keys and values sum over later queries."""
     q, k, v, rate = ctx.saved_tensors
     grad_rate = None
     if ctx.needs_input_grad[3]:

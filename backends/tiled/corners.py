@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial, reduce
 from itertools import product
 
-from attnc.backends.tiled.functions import Piece, TileWriter, broken
+from attnc.backends.tiled.functions import Piece, TileWriter
 from attnc.backends.tiled.gathered import GatheredFunction, GatheredSource
 from attnc.backends.tiled.scores import Chain, reached
 from attnc.compiler.kernel import Site
@@ -80,12 +80,12 @@ class Corners(GatheredSource):
 
     def _gradient(self, axis: int) -> str:
         """Return the gradient of a fraction: of what grows with it, less of what shrinks."""
-        terms = []
+        text = ""
         for number, corner in enumerate(self._corners):
             factors = [f"grad_shares[{number}]", *self._factors(corner, axis)]
-            sign = "" if corner[axis] == LAST else "-"
-            terms.append(f"{sign}{' * '.join(factors)}")
-        return broken("sum((", terms, "))", 1)
+            sign = " + " if corner[axis] == LAST else " - "
+            text += (sign if text else sign.strip(" +")) + " * ".join(factors)
+        return text
 
     def _ends(self, corner: tuple[int, ...]) -> list[ScoreTree]:
         """Return the conditions that a slot is not the last, or not the first, along each axis."""

@@ -109,7 +109,8 @@ def _operator(namespace: str, name: str, which: str, names: Sequence[str], resul
     quoted = "\n    ".join(f'"{piece}"' for piece in pieces)
     return (
         f"{operator} = torch.library.custom_op(\n"
-        f'    "{namespace}::{operator.removesuffix("_op")}", {name}_{which},\n'
+        f'    "{namespace}::{operator.removesuffix("_op")}",\n'
+        f"    {name}_{which},\n"
         f"    mutates_args=(),\n"
         f"    schema={quoted},\n"
         ")  # fmt: skip"

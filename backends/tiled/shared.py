@@ -28,7 +28,7 @@ def numbers(places, device):
 
 
 def heads_of(x, pairs):
-    """Slices of batch and heads of x [b, h, ...], where one head holds so many pairs."""
+    """Slices of batch and heads of x [b, h, ...]; one head holds so many pairs."""
     batch, heads = x.shape[:2]
     most = max(1, TILE.get(x.device.type, TILE["cuda"]) // max(pairs, 1))
     if most >= heads:
@@ -39,9 +39,9 @@ def heads_of(x, pairs):
 
 
 def rows_for(x, others):
-    """How many rows of x a tile has beside so many others; several heads are to find room.
+    """How many rows of x a tile has beside so many others, several heads in it.
 
-    The threads of a CPU share out heads with less loss than the product of a single one.
+    The threads of a CPU share out heads with less loss than a single product.
     """
     heads = min(4, x.shape[0] * x.shape[1])
     return max(32, TILE.get(x.device.type, TILE["cuda"]) // max(others * heads, 1))
@@ -56,7 +56,7 @@ def widened(*tensors):
 
 BY_TOKEN = '''\
 def empty_by_token(x, heads, length, width):
-    """An empty [b, h, n, e] like x whose heads lie side by side, so that merging them is free."""
+    """An empty [b, h, n, e] like x; heads lie side by side, so that merging is free."""
     return x.new_empty(x.shape[0], length, heads, width).transpose(1, 2)
 '''
 
@@ -81,8 +81,9 @@ def read_by_keys(scores, values, sums, peaks, totals):
 
 GATHERED = '''\
 def flat_at(x, bs, hs, j):
-    """The numbers of rows of x [b, h, m, e] at j [b, h, n, slots], of places in b and h."""
-    b, h = numbers(bs, j.device)[:, None, None, None], numbers(hs, j.device)[:, None, None]
+    """The numbers of rows of x [b, h, m, e] at j [b, h, n, slots] and places."""
+    b = numbers(bs, j.device)[:, None, None, None]
+    h = numbers(hs, j.device)[:, None, None]
     return (b * x.shape[1] + h) * x.shape[2] + j
 
 
@@ -120,7 +121,7 @@ def l1_gradients(grad, q, k):
 
 ADD_PRODUCT = '''\
 def add_product(total, x, y):
-    """Add x @ y to a part [b, h, m, e] of a gradient; where it has no gaps, in one go."""
+    """Add x @ y to a part [b, h, m, e] of a gradient: in one go if it has no gaps."""
     if total.is_contiguous():
         total.flatten(0, 1).baddbmm_(x.flatten(0, 1), y.flatten(0, 1))
     else:
@@ -148,9 +149,9 @@ def cut_before(scores, rows, cols, left):
 
 DIAGONALS = '''\
 def diagonals(table, rows, cols, offset, descending=False):
-    """table[..., i - j + offset] for a tile of pairs; descending: table[..., j - i + offset].
+    """table[..., i - j + offset] for a tile of pairs; pairs that lead out of it read 0.
 
-    Pairs that lead out of the table read 0.
+    Descending: table[..., j - i + offset].
     """
     run, (start, stop) = run_of(rows, cols, offset, descending)
     inside = span(start, stop, table.shape[-1])
@@ -189,7 +190,7 @@ def run_of(rows, cols, offset, descending):
 
 ADD_AT = '''\
 def add_at(grad, tensor, places):
-    """Add the gradient of tensor[places] to that of `tensor`, in a fixed order of sums."""
+    """Add the gradient of tensor[places] to that of `tensor`, in a fixed order."""
     places = [torch.as_tensor(place, device=tensor.device) for place in places]
     places = torch.broadcast_tensors(*places)
     values = grad.sum_to_size(places[0].shape)
@@ -221,7 +222,7 @@ def softmax_gradient(grad, weights, dim):
 
 SINK = '''\
 def softmax_beside(scores, sink):
-    """Softmax over keys and a sink [b, h, 1, 1]: weights of the keys, and of the sink."""
+    """Softmax over keys and a sink [b, h, 1, 1]: weights of keys and of the sink."""
     peak = torch.maximum(scores.amax(-1, keepdim=True), sink)
     weights, last = (scores - peak).exp_(), (sink - peak).exp()
     total = weights.sum(-1, keepdim=True) + last
@@ -232,7 +233,7 @@ NO_SECOND = '''\
 def no_second(name):
     """Raise the error for gradients of gradients."""
     raise RuntimeError(
-        f"{name} has no gradients of gradients: compile with the reference backend for them"
+        f"{name} has no gradients of gradients: the reference backend has them"
     )
 '''
 
@@ -240,11 +241,12 @@ BOXES = '''\
 def within(places, length):
     """The part of a range that lies in 0..length."""
     skipped = max(0, -(places.start // places.step))
-    return range(places.start + skipped * places.step, min(places.stop, length), places.step)
+    start = places.start + skipped * places.step
+    return range(start, min(places.stop, length), places.step)
 
 
 def cut(length, size, shift=0, step=1):
-    """The windows along an axis, the first of them cut off so that one begins at `shift`."""
+    """The windows along an axis, the first cut off so that one begins at `shift`."""
     period = size * step
     for start in range(shift % period - period, length, period):
         for turn in range(step):
@@ -260,17 +262,16 @@ def turned(length, size, shift, step=1):
 
 
 def clamped(own, kernel, length):
-    """The keys along an axis of a run of queries whose neighbourhoods move inwards at edges."""
+    """The keys along an axis of queries whose neighbourhoods move inwards at edges."""
     step, turn = own.step, own.start % own.step
     last = turn + (max(0, (length - turn + step - 1) // step - kernel)) * step
-    starts = [
-        min(max(place - kernel // 2 * step, turn), last) for place in (own.start, own[-1])
-    ]  # fmt: skip
-    return within(range(starts[0], starts[1] + kernel * step, step), length)
+    before = kernel // 2 * step
+    start, end = (min(max(at - before, turn), last) for at in (own.start, own[-1]))
+    return within(range(start, end + kernel * step, step), length)
 
 
 def crossed(places, lengths, device):
-    """The numbers of tokens at places along each axis of a grid, the last axis fastest."""
+    """The numbers of tokens at places along the axes of a grid, the last fastest."""
     numbers = torch.zeros(1, dtype=torch.long, device=device)
     for each, length in zip(places, lengths, strict=True):
         each = torch.tensor([*each], dtype=torch.long, device=device)
@@ -284,10 +285,12 @@ def windows_in(x, axes, chosen=1):
 
     A window sees `chosen` windows.
     """
-    pairs = x[:1, :1].numel() // x.shape[-1] * x[:1, :1].flatten(axes + 2, -2).shape[-2] * chosen
+    one = x[:1, :1].flatten(axes + 2, -2)
+    pairs = one.numel() // one.shape[-1] * one.shape[-2] * chosen
     most = max(1, TILE.get(x.device.type, TILE["cuda"]) // max(pairs, 1))
     if most >= x.shape[1]:
-        yield from ((bs, slice(0, x.shape[1])) for bs in chunks(x.shape[0], most // x.shape[1]))
+        each = chunks(x.shape[0], most // x.shape[1])
+        yield from ((bs, slice(0, x.shape[1])) for bs in each)
     else:
         each = chunks(x.shape[0], 1)
         yield from ((bs, ys) for bs in each for ys in chunks(x.shape[1], most))
@@ -307,7 +310,8 @@ ROUTES = '''\
 def routes_in(route, keys, x, bs, ys):
     """Places (batch, head, region) [w, h, chosen] of what the regions of a tile see.
 
-    route: [b, regions, chosen] or [b, h, regions, chosen]. keys: [b, h, regions, tokens, e].
+    route: [b, regions, chosen] or [b, h, regions, chosen].
+    keys: [b, h, regions, tokens, e].
     Also which keys are there once more, [w, h, 1, keys], or None where none is.
     """
     heads = keys.shape[1]
@@ -317,15 +321,15 @@ def routes_in(route, keys, x, bs, ys):
     batch = numbers(bs, route.device)[:, None, None, None].expand(regions.shape)
     head = numbers(slice(0, heads), route.device)[:, None].expand(regions.shape)
     at = tuple(each.flatten(0, 1) for each in (batch, head, regions))
-    earlier = torch.ones(at[2].shape[-1:] * 2, dtype=torch.bool, device=route.device).tril(-1)
-    again = ((at[2][..., :, None] == at[2][..., None, :]) & earlier).any(-1)
+    same = at[2][..., :, None] == at[2][..., None, :]
+    again = same.tril(-1).any(-1)
     if not again.any():
         return at, None
     return at, again.repeat_interleave(keys.shape[3], dim=-1).unsqueeze(-2)
 
 
 def add_rows(grad, values, at):
-    """Add the gradient of grad[at] [w, h, chosen, tokens, e], in a fixed order of sums."""
+    """Add the gradient of grad[at] [w, h, chosen, tokens, e], in a fixed order."""
     if grad.is_cuda:
         grad.index_put_(at, values, accumulate=True)
         return
@@ -336,7 +340,7 @@ def add_rows(grad, values, at):
 
 BESIDE = '''\
 def beside(*parts):
-    """Results of groups of heads as one [b, h, n, e], the heads of a token side by side."""
+    """Results of groups of heads as one [b, h, n, e], a token's heads side by side."""
     return torch.cat([part.transpose(1, 2) for part in parts], dim=2).transpose(1, 2)
 '''
 

@@ -54,21 +54,29 @@ def define(
     return "\n".join(lines) + "\n"
 
 
-def settled(line: str) -> str:
+def settled(line: str, width: int = WIDTH) -> str:
     """Return a statement as it is, or on several lines where it is too long for one."""
-    if len(line) <= WIDTH or line.endswith(("(", ",", ":", SKIP)):
+    if len(line) <= width or line.endswith(("(", ",", ":", SKIP)):
         return line
     pad = line[: len(line) - len(line.lstrip())]
     found = re.fullmatch(r"( *(?:return|[\w, ]+ [+&]?=)) ([^#]+)", line)
-    if found and len(pad) + 4 + len(found[2]) <= WIDTH:
+    if found and len(pad) + 4 + len(found[2]) <= width:
         return f"{found[1]} (\n{pad}    {found[2]}\n{pad}){SKIP}"
     groups = list(_groups(line))
     if not groups:
         return line
     start, stop = max(groups, key=lambda group: group[1] - group[0])
     items = _split(line[start + 1 : stop])
-    inner = "\n".join(f"{pad}    {each}" for each in _filled(items, WIDTH - len(pad) - 4))
+    room = width - len(pad) - 4
+    inner = indent("\n".join(_item(each, room) for each in _filled(items, room)), f"{pad}    ")
     return f"{line[: start + 1]}\n{inner.removesuffix(',')}\n{pad}{line[stop:]}{SKIP}"
+
+
+def _item(line: str, width: int) -> str:
+    """Return items on a line as they are, or a single one that is too long on several lines."""
+    if len(line) <= width or "\n" in line:
+        return line
+    return settled(line.removesuffix(","), width - 1).removesuffix(SKIP) + ","
 
 
 def loop(start: str, stop: str, step: str, body: str, pipelined: bool = True) -> str:
@@ -114,7 +122,11 @@ def _listed(head: str, items: Sequence[str], tail: str, depth: int) -> str:
     line = f"{head}({', '.join(items)}){tail}"
     if len(pad + line) <= WIDTH:
         return line
-    inner = _filled(items, WIDTH - len(pad) - 4)
+    targets, equals, function = head.partition(" = ")
+    if equals and len(f"{pad}{head}(") > WIDTH:
+        head = f"(\n    {targets},\n) = {function}"
+    width = WIDTH - len(pad) - 4
+    inner = [_item(each, width) for each in _filled(items, width)]
     lines = indent("\n".join(inner).replace(SKIP, ""), "    ")
     return f"{head}(\n{lines}\n){tail}{SKIP}"
 

@@ -31,7 +31,7 @@ from attnc.compiler.emit.code import (
 from attnc.compiler.emit.layout import WIDTH, links
 from attnc.compiler.emit.text import flat
 
-ROOM = WIDTH - 22
+ROOM = WIDTH - 12
 """Columns for a value: what indents and targets leave, and some air."""
 _SHORT = 50
 """Columns for a call that is taken an item of."""

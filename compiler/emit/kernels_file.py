@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from attnc.compiler.emit.imports import import_lines
+from attnc.compiler.emit.long_lines import fitted
 from attnc.compiler.kernel import Kernel, MachineCode, Site
 
 
@@ -73,7 +74,7 @@ class KernelFile:
         parts = list(dict.fromkeys(parts))
         _check_names(parts)
         gap = "\n\n\n" if parts[0].startswith(("def ", "class ", "@")) else "\n\n"
-        return "\n".join(head) + gap + "\n\n\n".join(parts) + "\n"
+        return "\n".join(head) + gap + "\n\n\n".join(map(fitted, parts)) + "\n"
 
     def _imports(self, parts: list[str]) -> list[str]:
         """Return the import lines that the functions need."""

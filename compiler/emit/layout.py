@@ -1,4 +1,4 @@
-"""Statements to lines, broken as `ruff format` breaks them at 100 columns."""
+"""Statements to lines, broken as `ruff format` breaks them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from attnc.compiler.emit.code import (
     Assign,
     Attribute,
+    Binary,
     Call,
     DictOf,
     Do,
@@ -22,9 +23,10 @@ from attnc.compiler.emit.code import (
     Statement,
     TupleOf,
 )
-from attnc.compiler.emit.text import arguments, flat, primary, quoted
+from attnc.compiler.emit.text import arguments, flat, operands, primary, quoted
 
-WIDTH = 100
+WIDTH = 88
+"""Columns of a line: what most formatters allow."""
 INDENT = "    "
 
 Labelled = tuple[str, Expr]
@@ -41,18 +43,18 @@ def _statement(statement: Statement, indent: str) -> list[str]:
         case Assign(targets, value, shape, unpack):
             left = ", ".join(flat(target) for target in targets)
             left += "," if unpack and len(targets) == 1 else ""
-            return _noted(_laid_out(f"{indent}{left} = ", value, "", indent), shape)
+            return _noted(laid_out(f"{indent}{left} = ", value, "", indent), shape)
         case Do(value):
-            return _laid_out(indent, value, "", indent)
+            return laid_out(indent, value, "", indent)
         case Return(TupleOf(items)) if len(items) > 1 and _fits(statement, indent):
             return [f"{indent}return {', '.join(map(flat, items))}"]
         case Return(value):
-            return _laid_out(f"{indent}return ", value, "", indent)
+            return laid_out(f"{indent}return ", value, "", indent)
         case If(condition, body):
             return [f"{indent}if {flat(condition)}:", *lines_of(body, indent + INDENT)]
         case For(targets, iterable, body):
             head = f"{indent}for {', '.join(targets)} in "
-            return [*_laid_out(head, iterable, ":", indent), *lines_of(body, indent + INDENT)]
+            return [*laid_out(head, iterable, ":", indent), *lines_of(body, indent + INDENT)]
 
 
 def _fits(statement: Return, indent: str) -> bool:
@@ -68,8 +70,14 @@ def _noted(lines: list[str], shape: ListOf | None) -> list[str]:
 # Breaking ---------------------------------------------------------------------------------
 
 
-def _laid_out(before: str, expr: Expr, after: str, indent: str) -> list[str]:
-    """Return an expression between two texts, broken at its outermost bracket if too long."""
+def laid_out(
+    before: str, expr: Expr, after: str, indent: str, is_inside: bool = False
+) -> list[str]:
+    """Return an expression between two texts, broken at its outermost bracket if too long.
+
+    Args:
+        is_inside: whether it stands on lines of its own inside a bracket.
+    """
     line = before + flat(expr) + after
     if len(line) <= WIDTH:
         return [line]
@@ -85,9 +93,38 @@ def _laid_out(before: str, expr: Expr, after: str, indent: str) -> list[str]:
             return _broken(f"{before}{{", items, f"{indent}}}{after}", indent)
         case Each(element, targets, iterable):
             clause = f"{indent}for {', '.join(targets)} in "
-            first = _laid_out(before, element, "", indent)
-            return [*first, *_laid_out(clause, iterable, after, indent)]
+            first = laid_out(before, element, "", indent, is_inside=True)
+            return [*first, *laid_out(clause, iterable, after, indent, is_inside=True)]
+        case Binary() if is_inside:
+            return _terms(before, expr, after, indent)
+        case Binary():
+            return _hugged(before, expr, after, indent)
     return [line]
+
+
+def _terms(before: str, expr: Binary, after: str, indent: str) -> list[str]:
+    """Put each term on a line."""
+    (first, *terms), operators = operands(expr)
+    rest = [f"{indent}{each} {term}" for each, term in zip(operators, terms, strict=True)]
+    return [before + first, *rest[:-1], rest[-1] + after]
+
+
+def _hugged(before: str, expr: Binary, after: str, indent: str) -> list[str]:
+    """Break two terms at the bracket that ends the second; put others in parentheses."""
+    terms, operators = operands(expr)
+    head = f"{before}{terms[0]} {operators[0]} "
+    if len(terms) == 2 and len(head) < WIDTH:
+        if terms[1].startswith("("):
+            return _bracketed(f"{head}(", expr.right, f"){after}", indent)
+        if isinstance(expr.right, Call):
+            return _shortest(head, links(expr.right), after, indent)
+    return _bracketed(f"{before}(", expr, f"){after}", indent)
+
+
+def _bracketed(first: str, expr: Expr, last: str, indent: str) -> list[str]:
+    """Put an expression between brackets on lines of its own."""
+    inner = indent + INDENT
+    return [first, *laid_out(inner, expr, "", inner, is_inside=True), f"{indent}{last}"]
 
 
 def _plain(values: tuple[Expr, ...]) -> list[Labelled]:
@@ -98,7 +135,7 @@ def _broken(first: str, items: list[Labelled], last: str, indent: str) -> list[s
     """One item on each line, with a comma after the last."""
     lines = [first]
     for label, value in items:
-        lines += _laid_out(indent + INDENT + label, value, ",", indent + INDENT)
+        lines += laid_out(indent + INDENT + label, value, ",", indent + INDENT, is_inside=True)
     return [*lines, last]
 
 
@@ -175,7 +212,7 @@ def _link(link: Link, indent: str) -> list[str]:
         return [first, together, last]
     if len(items) == 1:
         label, value = items[0]
-        return [first, *_laid_out(inner + label, value, "", inner), last]
+        return [first, *laid_out(inner + label, value, "", inner, is_inside=True), last]
     return _broken(first, items, last, indent)
 
 

@@ -32,7 +32,10 @@ __all__ = ["{name}", "load"]
 
 
 def load(path: str | Path) -> {name}:
-    """Return the model for inference, with weights from a `.safetensors` or `torch.save` file."""
+    """Return the model for inference, with the weights of a file.
+
+    The file is a `.safetensors` one, or what `torch.save` wrote.
+    """
     if str(path).endswith(".safetensors"):
         from safetensors.torch import load_file
 

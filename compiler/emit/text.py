@@ -146,6 +146,17 @@ def _binary(expr: Binary) -> str:
     return f"{left} {expr.operator} {right}"
 
 
+def operands(expr: Binary) -> tuple[list[str], list[str]]:
+    """Return the terms of a chain of operators of one level, in brackets where they need them."""
+    level, left = _BINARY[expr.operator], expr.left
+    last = _at_least(expr.right, level + 1)
+    if isinstance(left, Binary) and _BINARY[left.operator] == level not in (_POWER, _COMPARISON):
+        terms, operators = operands(left)
+        return [*terms, last], [*operators, expr.operator]
+    first = _at_least(left, level + 1 if level == _COMPARISON else level)
+    return [first, last], [expr.operator]
+
+
 def _exponent(expr: Expr) -> str:
     power = isinstance(expr, Binary) and expr.operator == "**"
     return f"({flat(expr)})" if power else _at_least(expr, _UNARY)

@@ -6,6 +6,7 @@ as its defaults say, on random inputs of the declared types.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,6 +19,9 @@ from attnc.api import Compilation
 from attnc.compiler.artefact import load_module
 from attnc.compiler.example import Example, random_inputs
 from attnc.dsl.graph import Graph
+
+EVERY = os.environ.get("ATTNC_MODELS") == "all"
+"""Whether to test all models, where a few would stand for them: `make models`."""
 
 PARITY = Path(__file__).parents[1] / "golden" / "parity"
 
