@@ -1,13 +1,13 @@
 """Emitted models in torch's own tools: opcheck, torch.compile, torch.export, AOTInductor.
 
-A few systems stand for all in everyday tests; `make models` takes every one of the zoo.
+What the spec leaves symbolic, the batch and lengths, is dynamic; sizes that params fix are not. A
+few systems stand for all in everyday tests; `make models` takes every one of the zoo.
 """
 
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnc import zoo
-from tests.zoo.small import small, tensors
+from attnc.compiler.example import random_inputs
+from attnc.dsl.dims import symbols
+from tests.zoo.small import EVERY, small, tensors
 
-EVERY = os.environ.get("ATTNC_MODELS") == "all"
 with_operators = pytest.mark.parametrize(
     "name", zoo.names() if EVERY else ("cswin", "lookupvit", "sentence_encoder")
 )
 systems = pytest.mark.parametrize("name", zoo.names() if EVERY else ("sentence_encoder",))
+
+CHEAP = {"aot_inductor.compile_wrapper_opt_level": "O0"}
+"""Options of inductor by which a compiler of C++ has less to do; what it computes is the same."""
 
 
 class Operators(TorchDispatchMode):
@@ -36,6 +40,28 @@ class Operators(TorchDispatchMode):
         if func.namespace.startswith("attnc_"):
             self.calls.setdefault(func, args)
         return func(*args, **(kwargs or {}))
+
+
+def inputs(name: str, more: bool = False) -> list[Tensor]:
+    """Inputs of a small model; `more`: with half as much again of what is symbolic."""
+    sizes: dict[str, int] = {}
+    for kind, given in zip(small(name).graph.inputs.values(), small(name).inputs, strict=True):
+        for size, number in zip(kind.shape, given.shape, strict=True):
+            usual = max(number, 2)  # tracing takes a 1 for what is always 1
+            sizes |= dict.fromkeys(symbols(size), usual + more * ((usual + 1) // 2))
+    return random_inputs(small(name).graph.inputs, sizes)
+
+
+def dynamic_axes(name: str) -> list[list[int]]:
+    """For each input the axes whose sizes are symbolic."""
+    kinds = small(name).graph.inputs.values()
+    return [[axis for axis, size in enumerate(kind.shape) if symbols(size)] for kind in kinds]
+
+
+def run(model: Callable[..., object], given: Sequence[Tensor]) -> list[Tensor]:
+    """What a model gives; dropout drops the same at every call."""
+    torch.manual_seed(0)
+    return [each.detach() for each in tensors(model(*given))]
 
 
 def close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
@@ -57,34 +83,39 @@ def test_operators_pass_torch_s_own_checks(name: str) -> None:
 
 @systems
 def test_it_compiles_as_one_graph_of_any_sizes(name: str) -> None:
-    model = small(name).model().eval()
-    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
-    torch.manual_seed(0)
-    found = tensors(compiled(*small(name).inputs))
-    close([x.detach() for x in found], [x.detach() for x in small(name).run(model)])
+    model, given = small(name).model().eval(), inputs(name)
+    for tensor, axes in zip(given, dynamic_axes(name), strict=True):
+        torch._dynamo.mark_dynamic(tensor, axes)
+        torch._dynamo.mark_static(tensor, [at for at in range(tensor.dim()) if at not in axes])
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    close(run(compiled, given), run(model, given))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        close(run(compiled, inputs(name, more=True)), run(model, inputs(name, more=True)))
 
 
 @systems
-def test_it_is_exported_saved_and_loaded(name: str) -> None:
+def test_it_is_exported_for_any_sizes_saved_and_loaded(name: str) -> None:
     model = small(name).model().eval()
+    shapes = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in dynamic_axes(name))
     file = io.BytesIO()
     with torch.no_grad():
-        torch.export.save(torch.export.export(model, tuple(small(name).inputs)), file)
+        exported = torch.export.export(model, tuple(inputs(name)), dynamic_shapes=shapes)
+        torch.export.save(exported, file)
         file.seek(0)
         loaded = torch.export.load(file).module()
-        torch.manual_seed(0)
-        close(tensors(loaded(*small(name).inputs)), small(name).run(model))
+        for given in (inputs(name), inputs(name, more=True)):
+            close(run(loaded, given), run(model, given))
 
 
 @pytest.mark.skipif(not EVERY, reason="a minute of C++ for each model: make models")
 @systems
 def test_it_is_compiled_ahead_of_time(name: str, tmp_path: Path) -> None:
-    model = small(name).model().eval()
+    model, given = small(name).model().eval(), inputs(name)
     with torch.no_grad():
-        exported = torch.export.export(model, tuple(small(name).inputs))
         package = torch._inductor.aoti_compile_and_package(
-            exported, package_path=str(tmp_path / "model.pt2")
+            torch.export.export(model, tuple(given)),
+            package_path=str(tmp_path / "model.pt2"),
+            inductor_configs=CHEAP,
         )
         loaded = torch._inductor.aoti_load_package(package)
-        torch.manual_seed(0)
-        close(tensors(loaded(*small(name).inputs)), small(name).run(model))
+        close(run(loaded, given), run(model, given))
