@@ -107,9 +107,18 @@ def test_it_is_exported_for_any_sizes_saved_and_loaded(name: str) -> None:
             close(run(loaded, given), run(model, given))
 
 
+COMPLEX = ("cab_s4d", "cab_s4d_bidirectional")
+"""Systems that compute with complex numbers."""
+
+
 @pytest.mark.skipif(not EVERY, reason="a minute of C++ for each model: make models")
 @systems
-def test_it_is_compiled_ahead_of_time(name: str, tmp_path: Path) -> None:
+def test_it_is_compiled_ahead_of_time(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if name in COMPLEX:
+        reason = "inductor writes no C++ for a complex tensor less a number"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     model, given = small(name).model().eval(), inputs(name)
     with torch.no_grad():
         package = torch._inductor.aoti_compile_and_package(
