@@ -107,6 +107,9 @@ def test_it_is_exported_for_any_sizes_saved_and_loaded(name: str) -> None:
             close(run(loaded, given), run(model, given))
 
 
+ROUNDED = ("matchattention",)
+"""Systems that round what they compute to positions, where the last digits of float32 decide."""
+
 COMPLEX = ("cab_s4d", "cab_s4d_bidirectional")
 """Systems that compute with complex numbers."""
 
@@ -120,6 +123,9 @@ def test_it_is_compiled_ahead_of_time(
         reason = "inductor writes no C++ for a complex tensor less a number"
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     model, given = small(name).model().eval(), inputs(name)
+    if name in ROUNDED:
+        model = model.double()
+        given = [each.double() if each.is_floating_point() else each for each in given]
     with torch.no_grad():
         package = torch._inductor.aoti_compile_and_package(
             torch.export.export(model, tuple(given)),
