@@ -13,7 +13,7 @@ from attnc.compiler.recognise.rotations import rotation, same
 from attnc.compiler.sites import Streams
 from attnc.dsl.attention import Attention
 from attnc.dsl.graph import Arg, Node, TensorType, Value
-from attnc.dsl.prologues import Normed, Prologue, Rotated, Step, prologue_tensors
+from attnc.dsl.prologues import NORMS, Normed, Prologue, Rotated, Step, prologue_tensors
 
 
 def prologues(node: Node, block: Block) -> Edits | None:
@@ -156,4 +156,5 @@ class _Steps:
         return name
 
 
-_NORMS: Mapping[str, str] = {"rms_norm": "rms", "layer_norm": "layer", "l2_normalize": "l2"}
+_NORMS: Mapping[str, str] = {op: kind for kind, op in NORMS.items()}
+"""Operator -> kind of norm."""
